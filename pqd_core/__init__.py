@@ -1,0 +1,74 @@
+"""pqd: ordered neural-network compression, measured on the file that would be deployed.
+
+The public names; everything that a plugin or a script may import. They load on first use, so that
+`import pqd_core` brings no torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pqd_core.batches import Batch
+    from pqd_core.data import Arrays, Augmentation, Data, DataInfo, Split, stratified_subset
+    from pqd_core.deploy import Deployed, Runtime, Session
+    from pqd_core.fit import cross_entropy, fit
+    from pqd_core.hookspecs import hookimpl
+    from pqd_core.host.entries import BackboneEntry
+    from pqd_core.host.environment import describe_cpu
+    from pqd_core.host.errors import DataError, DeployError, PqdError, Problem
+    from pqd_core.measure import MeasureContext, Measurement, Measurer
+    from pqd_core.records import (
+        BackboneDef,
+        DatasetDef,
+        FactDef,
+        MeasurerDef,
+        MetricDef,
+        RecipeDef,
+        RuntimeDef,
+        Settings,
+        StageDef,
+    )
+    from pqd_core.report import Report
+    from pqd_core.run import run
+    from pqd_core.spec import CheckpointPath, Spec, Training
+    from pqd_core.stage import Stage, StageContext
+
+_WHERE = {
+    "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset"],
+    "deploy": ["Deployed", "Runtime", "Session"],
+    "batches": ["Batch"],
+    "fit": ["cross_entropy", "fit"],
+    "hookspecs": ["hookimpl"],
+    "host.errors": ["DataError", "DeployError", "PqdError", "Problem"],
+    "measure": ["MeasureContext", "Measurement", "Measurer"],
+    "host.environment": ["describe_cpu"],
+    "records": [
+        "BackboneDef",
+        "DatasetDef",
+        "FactDef",
+        "MeasurerDef",
+        "MetricDef",
+        "RecipeDef",
+        "RuntimeDef",
+        "Settings",
+        "StageDef",
+    ],
+    "report": ["Report"],
+    "run": ["run"],
+    "host.entries": ["BackboneEntry"],
+    "spec": ["CheckpointPath", "Spec", "Training"],
+    "stage": ["Stage", "StageContext"],
+}
+_MODULE = {name: module for module, names in _WHERE.items() for name in names}
+__all__ = sorted(_MODULE)
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE:
+        raise AttributeError(f"module 'pqd_core' has no attribute {name!r}")
+    return getattr(import_module(f"pqd_core.{_MODULE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,159 @@
+"""What every step, deployment and measurement of one run shares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+
+from pqd_core.artifact import Artifact, Store
+from pqd_core.host.entries import Entry
+from pqd_core.host.environment import describe_environment, usable_cores
+from pqd_core.host.errors import DataError, Problem
+from pqd_core.host.log import get_logger
+from pqd_core.host.plugins import Host, default_host
+from pqd_core.host.progress import Progress, Quiet
+from pqd_core.plan import Plan, Step, data_key
+from pqd_core.spec import Spec
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from pqd_core.data import Data, DataInfo
+    from pqd_core.model import Facts
+    from pqd_core.stage import StageContext
+
+
+@define
+class RunContext:
+    """One run's plan, store and data; heavy things are opened on first use."""
+
+    plan: Plan
+    store: Store
+    host: Host = field(factory=default_host)
+    progress: Progress = field(factory=Quiet)
+    remeasure: bool = False
+    """Measure again even what was measured before on this machine."""
+    log: Any = field(factory=lambda: get_logger("pqd.run"))
+
+    @property
+    def spec(self) -> Spec:
+        """What was asked."""
+        return self.plan.spec
+
+    @property
+    def threads(self) -> int:
+        """CPU threads to train, deploy and measure with."""
+        return self.spec.threads or usable_cores()
+
+    @cached_property
+    def device(self) -> torch.device:
+        """Where to train.
+
+        Raises:
+            DataError: the spec asks for a CUDA device and there is none.
+        """
+        import torch
+
+        found = torch.cuda.is_available()
+        if self.spec.device == "cuda" and not found:
+            raise DataError(Problem("device", "no CUDA device is here", "write 'auto' or 'cpu'"))
+        return torch.device("cpu" if self.spec.device == "cpu" or not found else "cuda")
+
+    @cached_property
+    def data_key(self) -> str:
+        """Content key of the data."""
+        return data_key(self.spec)
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """The machine and the versions."""
+        return describe_environment(self.threads, self.device.type)
+
+    @cached_property
+    def _opened(self) -> Data:
+        from pqd_core.data import check_data, hold_out
+
+        dataset = self.spec.dataset
+        opened = hold_out(
+            dataset.record.implementation().open_data(dataset.settings), self.spec.validation, self.spec.seed
+        )
+        check_data(opened)
+        return opened
+
+    def data(self) -> Data:
+        """The dataset, opened and checked once, with its validation share held out."""
+        return self._opened
+
+    @property
+    def info(self) -> DataInfo:
+        """What a network has to know of the data."""
+        return self._opened.info
+
+    @cached_property
+    def example(self) -> Tensor:
+        """A batch (2, C, H, W) of zeros on the CPU, for tracing."""
+        import torch
+
+        return torch.zeros(2, *self.info.shape)
+
+    def stage_context(self, step: Step, facts: Facts) -> StageContext:
+        """What the stage of `step` is handed."""
+        from pqd_core.stage import StageContext
+
+        return StageContext(
+            epochs=step.epochs,
+            seed=step.seed,
+            device=self.device,
+            info=self.info,
+            example=self.example,
+            log=self.log,
+            progress=self.progress.advance,
+            open_data=self.data,
+            baseline=self._baseline,
+            build=self._build,
+            known_facts=self.host.facts,
+            facts=facts,
+        )
+
+    def _baseline(self) -> nn.Module:
+        from pqd_core.model import rebuild
+
+        step = self.plan.steps[0]
+        artifact = self.store.find("steps", step.key)
+        if artifact is None:
+            raise DataError(Problem("baseline", "is no longer in the store", "run again"))
+        return rebuild(artifact, step, self).model
+
+    def _build(self, backbone: Entry, checkpoint: Path | None) -> nn.Module:
+        from pqd_core.model import build_network, load_weights, read_weights
+
+        model = build_network(backbone, self.info, self.spec.seed)
+        if checkpoint:
+            load_weights(model, read_weights(checkpoint), str(checkpoint))
+        return model.eval()
+
+    def lineage(self, step: Step) -> list[dict[str, Any]]:
+        """The requests behind a step, the baseline's first, as they are written into manifests."""
+        return [
+            {
+                "key": passed.key,
+                "stage": passed.stage.flat() if passed.stage else {"backbone": self.spec.backbone.flat()},
+                "epochs": passed.epochs,
+                "seed": passed.seed,
+            }
+            for passed in self.plan.path_to(step)
+        ]
+
+    def save_step(self, step: Step, tensors: Mapping[str, Mapping[str, Tensor]], about: Mapping[str, Any]) -> Artifact:
+        """The artifact of a finished step, safely in the store."""
+        from safetensors.torch import save_file
+
+        with self.store.saved("steps", step.key, about) as folder:
+            for name, values in tensors.items():
+                save_file(dict(values), folder / name)
+        return Artifact(step.key, self.store.folder("steps", step.key), about)

@@ -1,0 +1,167 @@
+"""Labelled images on their way into training and measuring."""
+
+from __future__ import annotations
+
+from collections.abc import Sized
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+import numpy as np
+from attrs import evolve, field, frozen
+
+from pqd_core.host.errors import DataError, Problem
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@frozen
+class Augmentation:
+    """What may be done to a training image without changing its label."""
+
+    padding: int = 4
+    """Pixels of zero padding for a random crop back to the original size; 0 for no crop."""
+    flip: bool = True
+    """Mirror every second image, left to right."""
+
+
+@frozen
+class DataInfo:
+    """What a network has to know of its data."""
+
+    name: str
+    shape: tuple[int, int, int]
+    """(channels, height, width) of one image."""
+    num_classes: int
+    mean: tuple[float, ...]
+    """Per channel, of pixels scaled to [0, 1]; subtracted before the network."""
+    std: tuple[float, ...]
+    augmentation: Augmentation = field(factory=Augmentation)
+    classes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class MapDataset(Protocol, Sized):
+    """A map-style dataset: `(image, label)` by index, the image float32 (C, H, W), already normalized."""
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int]: ...
+
+
+@frozen(eq=False)
+class Arrays:
+    """Images that fit in memory: uint8 (N, C, H, W) and int64 labels (N,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, index: np.ndarray) -> Arrays:
+        """The images at `index`, in that order."""
+        return Arrays(self.images[index], self.labels[index])
+
+
+Split = Arrays | MapDataset
+
+
+@frozen(eq=False)
+class Data:
+    """A dataset, opened: what it is and its parts. `validation` is split off `train` by the core."""
+
+    info: DataInfo
+    train: Split
+    test: Split
+    validation: Split | None = None
+
+
+def labels_of(split: Split) -> np.ndarray:
+    """All labels of a split, int64 (N,); a map-style dataset is asked for its `targets` before it is walked."""
+    if isinstance(split, Arrays):
+        return split.labels
+    targets = getattr(split, "targets", None)
+    return np.asarray(targets if targets is not None else [split[i][1] for i in range(len(split))], dtype=np.int64)
+
+
+def stratified_subset(labels: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
+    """Sorted indices of `size` labels in which each class keeps its share (within one); the same for the same seed.
+
+    Raises:
+        DataError: `size` is not between 1 and the number of labels.
+    """
+    if not 1 <= size <= len(labels):
+        raise DataError(Problem("", f"{size} images were asked for, there are {len(labels)}", "choose a smaller limit"))
+    rng = np.random.default_rng(seed)
+    # The k-th image of a class of n gets rank (k + u) / n: any number of lowest ranks is stratified.
+    rank = np.empty(len(labels))
+    for label in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == label))
+        rank[members] = (np.arange(len(members)) + rng.random()) / len(members)
+    chosen: np.ndarray = np.sort(np.argsort(rank, kind="stable")[:size])
+    return chosen
+
+
+@frozen(eq=False)
+class Subset:
+    """Some images of a map-style dataset."""
+
+    whole: MapDataset
+    index: np.ndarray
+
+    @property
+    def targets(self) -> np.ndarray:
+        """Labels, int64 (N,)."""
+        return labels_of(self.whole)[self.index]
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int]:
+        return self.whole[int(self.index[index])]
+
+
+def take(split: Split, index: np.ndarray) -> Split:
+    """The images of `split` at `index`."""
+    return split.take(index) if isinstance(split, Arrays) else Subset(split, index)
+
+
+def hold_out(data: Data, share: float, seed: int = 0) -> Data:
+    """`data` with a stratified `share` of its training images set apart for validation."""
+    if not share or data.validation is not None:
+        return data
+    labels = labels_of(data.train)
+    chosen = stratified_subset(labels, max(1, round(share * len(labels))), seed)
+    rest = np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True)
+    return evolve(data, train=take(data.train, rest), validation=take(data.train, chosen))
+
+
+def check_data(data: Data) -> None:
+    """Every split holds images and labels that fit `data.info`.
+
+    Raises:
+        DataError: with all problems at once.
+    """
+    problems = [p for part in ("train", "validation", "test") for p in _problems(getattr(data, part), part, data.info)]
+    if problems:
+        raise DataError(*problems)
+
+
+def _problems(split: Split | None, part: str, info: DataInfo) -> list[Problem]:
+    if split is None:
+        return []
+    where = f"dataset.{info.name}.{part}"
+    if not len(split):
+        return [Problem(where, "holds no image")]
+    problems = []
+    shape = split.images.shape[1:] if isinstance(split, Arrays) else tuple(split[0][0].shape)
+    if tuple(shape) != info.shape:
+        problems.append(Problem(where, f"images are {tuple(shape)}, expected {info.shape}"))
+    labels = labels_of(split)
+    if labels.min() < 0 or labels.max() >= info.num_classes:
+        problems.append(
+            Problem(
+                where,
+                f"labels run from {labels.min()} to {labels.max()}, expected 0 to {info.num_classes - 1}",
+                "number the classes from 0 without gaps",
+            )
+        )
+    return problems

@@ -1,0 +1,174 @@
+"""From a frozen model to the file that would be deployed, and back into something that runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import asdict, frozen
+
+from pqd_core.host.environment import package_version
+from pqd_core.host.errors import DeployError, PqdError, Problem
+from pqd_core.host.keys import content_key
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor, nn
+
+    from pqd_core.artifact import Artifact
+    from pqd_core.context import RunContext
+    from pqd_core.host.entries import Entry
+    from pqd_core.plan import Step
+
+
+class Session(Protocol):
+    """A deployed file, loaded and ready."""
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Logits, float32 (N, classes), of normalized float32 images (N, C, H, W)."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the session holds."""
+        ...
+
+
+class Runtime(Protocol):
+    """What a runtime's implementation does; a module with these functions is one."""
+
+    def export(self, model: nn.Module, example: Tensor, folder: Path, shared: Path, settings: Any) -> Path:
+        """Write `model`, frozen and in eval mode, below `folder` with a free batch size; the file to load.
+
+        `example` is (2, C, H, W) float32. `shared` outlives the call for other runtimes of the same frozen
+        model, so that an intermediate form need be made only once.
+        """
+        ...
+
+    def open_session(self, file: Path, threads: int, settings: Any, batch: int | None = None) -> Session:
+        """Load `file` on `threads` threads; a fixed `batch` lets a runtime specialize its kernels."""
+        ...
+
+    def weights(self, file: Path) -> dict[str, np.ndarray]:
+        """The weight of each convolution and linear layer as the file stores it, zero points removed."""
+        ...
+
+
+@frozen
+class Deployed:
+    """A deployed file, where it came from, and how far it is from the model it came from."""
+
+    pipeline: tuple[str, ...]
+    seed: int
+    step_key: str
+    runtime: str
+    file: Path
+    folder: Path
+    settings: Any
+    parity: Parity
+    key: str
+    """Content key of the deployment."""
+    place: Path = Path()
+    """Where a person finds the file, relative to the run folder."""
+
+
+@frozen
+class Parity:
+    """How a deployed file's outputs compare with the frozen torch model's on `images` real images."""
+
+    images: int
+    max_abs_difference: float
+    changed_predictions: float
+    """Share of images whose predicted class differs."""
+
+
+PARITY_IMAGES = 256
+
+
+def deployment_key(step: Step, runtime: Entry) -> str:
+    """Content key of a deployment: the step, the runtime's settings, and the versions that write the file."""
+    versions = {name: package_version(name) for name in ("torch", *runtime.record.requires)}
+    return content_key(step=step.key, runtime=runtime.identity(), versions=versions)
+
+
+def deploy(
+    step: Step, runtime: Entry, context: RunContext, frozen_model: Callable[[], nn.Module], shared: Path
+) -> Deployed:
+    """The file that `runtime` would run for `step`, exported and compared with the frozen model on real images.
+
+    Raises:
+        DeployError: the runtime cannot take the model, or the file's predictions differ from the model's in more
+            than `spec.max_disagreement` of the images.
+    """
+    key = deployment_key(step, runtime)
+    with context.store.locked(key):
+        stored = context.store.find("deployed", key)
+        if stored is None:
+            stored = _export(step, runtime, context, frozen_model(), shared, key)
+            context.log.info("deployed", runtime=runtime.name, file=stored.about["file"], **stored.about["parity"])
+    parity = Parity(**stored.about["parity"])
+    if parity.changed_predictions > context.spec.max_disagreement:
+        raise DeployError(_disagreement(step, runtime, parity))
+    file = stored.folder / stored.about["file"]
+    return Deployed(
+        step.pipeline, step.seed, step.key, runtime.name, file, stored.folder, runtime.settings, parity, key
+    )
+
+
+def _export(step: Step, runtime: Entry, context: RunContext, model: nn.Module, shared: Path, key: str) -> Artifact:
+    implementation = runtime.record.implementation()
+    began = time.perf_counter()
+    about: dict[str, Any] = {"pipeline": list(step.pipeline), "step": step.key, "runtime": runtime.flat()}
+    with context.store.saved("deployed", key, about) as folder:
+        try:
+            file = implementation.export(model, context.example, folder, shared, runtime.settings)
+            parity = compare(model, file, runtime, context)
+        except PqdError:
+            raise
+        except Exception as error:
+            raise DeployError(_cannot_take(step, runtime, error)) from error
+        about |= {
+            "file": file.relative_to(folder).as_posix(),
+            "parity": asdict(parity),
+            "input": asdict(context.info),
+            "seconds": time.perf_counter() - began,
+        }
+    stored = context.store.find("deployed", key)
+    assert stored is not None
+    return stored
+
+
+def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -> Parity:
+    """How far the file's outputs are from the frozen model's on the first real images of the test split."""
+    import torch
+
+    from pqd_core.batches import eval_batches
+
+    images, worst, changed = 0, 0.0, 0
+    session = runtime.record.implementation().open_session(file, context.threads, runtime.settings)
+    try:
+        for batch in eval_batches(context.data().test, context.info, 64, PARITY_IMAGES):
+            with torch.inference_mode():
+                expected = model(batch.inputs).numpy()
+            got = session(batch.inputs.numpy())
+            worst = max(worst, float(abs(got - expected).max()))
+            changed += int((got.argmax(1) != expected.argmax(1)).sum())
+            images += len(batch)
+    finally:
+        session.close()
+    return Parity(images, worst, changed / images)
+
+
+def _disagreement(step: Step, runtime: Entry, parity: Parity) -> Problem:
+    return Problem(
+        f"{step.label} on {runtime.name}",
+        f"the deployed file predicts another class than its model for {parity.changed_predictions:.1%} "
+        f"of {parity.images} images",
+        "on CPUs whose INT8 instructions saturate, quantize to the reduced weight range; or raise max_disagreement",
+    )
+
+
+def _cannot_take(step: Step, runtime: Entry, error: Exception) -> Problem:
+    reason = (str(error).strip().splitlines() or [""])[0][:300]
+    return Problem(f"{step.label} on {runtime.name}", f"cannot be deployed ({type(error).__name__}: {reason})")

@@ -1,0 +1,1 @@
+"""The machinery around the path: plugins, registry, errors, keys, paths, the log and the command line."""

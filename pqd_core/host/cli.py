@@ -1,0 +1,143 @@
+"""The command line. Everything heavy is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pqd_core import __version__
+from pqd_core.host.errors import PqdError
+
+app = typer.Typer(
+    name="pqd",
+    help="Compress a network by an ordered pipeline of stages, measured on the file that would be deployed.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+INTERRUPTED = 130
+
+SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec's file, or the name of a recipe.")]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a value of the spec.")
+]
+StoreOption = Annotated[Path | None, typer.Option(help="Where finished work is kept; PQD_STORE if not given.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command(epilog="Example: pqd run quickstart --set stages.0.sparsity=0.9 --out my-run")
+def run(
+    spec: SpecArgument,
+    out: Annotated[Path | None, typer.Option(help="Run folder; pqd-runs/NAME if not given.")] = None,
+    set_: SetOption = None,
+    store: StoreOption = None,
+    remeasure: Annotated[bool, typer.Option(help="Measure again what was measured before.")] = False,
+) -> None:
+    """Run a spec: train, compress, deploy, measure and report. Running again goes on where it ended."""
+    from pqd_core.host.terminal import run_on_terminal
+
+    raise typer.Exit(run_on_terminal(spec, set_ or [], out, store, remeasure))
+
+
+@app.command(epilog="Example: pqd plan quickstart --json")
+def plan(spec: SpecArgument, set_: SetOption = None, store: StoreOption = None, as_json: JsonOption = False) -> None:
+    """Show the tree of steps that a spec asks for, its epochs, and what is done already."""
+    from pqd_core.artifact import Store
+    from pqd_core.host.listing import plan_json, plan_text
+    from pqd_core.host.paths import default_store
+    from pqd_core.host.read_spec import read_spec
+    from pqd_core.plan import build_plan
+
+    built, shelf = build_plan(read_spec(spec, set_ or [])), Store(store or default_store())
+    typer.echo(json.dumps(plan_json(built, shelf), indent=1) if as_json else plan_text(built, shelf))
+
+
+@app.command(epilog="Example: pqd plugins -v")
+def plugins(
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also hooks, summaries and causes.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show which plugin brought what, and which failed to load."""
+    from pqd_core.host.listing import plugins_json, plugins_text
+    from pqd_core.host.plugins import default_host
+
+    host = default_host()
+    typer.echo(json.dumps(plugins_json(host), indent=1) if as_json else plugins_text(host, verbose))
+
+
+@app.command(epilog="Example: pqd schema > pqd.schema.json")
+def schema(
+    report: Annotated[bool, typer.Option("--report", help="That of report.json instead.")] = False,
+) -> None:
+    """Print the JSON Schema of specs, for editors; it covers what is installed."""
+    if report:
+        from pqd_core.report import Report
+
+        described = Report.model_json_schema()
+    else:
+        from pqd_core.spec import Spec
+
+        described = Spec.model_json_schema()
+    typer.echo(json.dumps(described, indent=1))
+
+
+@app.command(epilog="Example: pqd report pqd-runs/quickstart")
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show the report of a finished run."""
+    from pqd_core.host.terminal import show_report
+    from pqd_core.report import read_report
+
+    found = read_report(folder)
+    if as_json:
+        typer.echo(found.model_dump_json(indent=1))
+    else:
+        show_report(found, folder)
+
+
+@app.command(epilog="Example: pqd recipes; pqd run quickstart")
+def recipes() -> None:
+    """List the specs that can be run by name."""
+    from pqd_core.host.listing import recipes_text
+    from pqd_core.host.plugins import default_host
+
+    typer.echo(recipes_text(default_host()))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"pqd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """The `pqd` command: a person's mistake is told in a few lines, without a traceback."""
+    try:
+        app()
+    except PqdError as error:
+        for problem in error.problems:
+            typer.echo(f"pqd: {problem}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("pqd: interrupted; nothing that was finished is lost, run again to go on", err=True)
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)

@@ -1,0 +1,134 @@
+"""Where things lie, and how they are written so that nothing half-written is ever taken for finished.
+
+Only this module and `artifact.py` touch the store.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from pqd_core.host.errors import Problem, StoreError
+
+
+def default_store() -> Path:
+    """The store of this user: `PQD_STORE`, or `pqd/store` in the user's cache folder."""
+    return Path(os.environ.get("PQD_STORE") or user_cache_path("pqd") / "store")
+
+
+def default_run_folder(title: str) -> Path:
+    """Where a run's report and files go if nobody says otherwise."""
+    return Path("pqd-runs") / title
+
+
+def make_folder(folder: Path, what: str) -> Path:
+    """`folder` exists and can be written to.
+
+    Raises:
+        StoreError: with exit code 2, as it is the caller's folder; before any work is done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{uuid.uuid4().hex}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        problem = StoreError(Problem(str(folder), f"the {what} cannot be written: {error.strerror}", _advice(error)))
+        problem.exit_code = 2
+        raise problem from error
+    return folder
+
+
+@contextmanager
+def written_aside(folder: Path, scratch: Path) -> Iterator[Path]:
+    """An empty folder to fill, which becomes `folder` in one rename when the block ends without an error.
+
+    Raises:
+        StoreError: the disk is full or cannot be written; nothing is left behind.
+    """
+    aside = scratch / f"{folder.name[:16]}.{uuid.uuid4().hex}"
+    try:
+        aside.mkdir(parents=True)
+        yield aside
+        for path in sorted(aside.rglob("*")):
+            if path.is_file():
+                _sync(path)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        os.rename(aside, folder)
+        _sync(folder.parent)
+    except OSError as error:
+        raise store_error(folder, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """`file` holds `text`, whole, even if the power goes.
+
+    Raises:
+        StoreError: the disk is full or cannot be written; an older file stays as it was.
+    """
+    aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        aside.write_text(text, encoding="utf-8")
+        _sync(aside)
+        os.replace(aside, file)
+    except OSError as error:
+        raise store_error(file, error) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def place(source: Path, target: Path) -> None:
+    """`target` has the content of the folder `source`, by hard links where the disk allows them."""
+    with written_aside_replacing(target) as aside:
+        shutil.copytree(source, aside, copy_function=_link_or_copy, dirs_exist_ok=True)
+
+
+@contextmanager
+def written_aside_replacing(folder: Path) -> Iterator[Path]:
+    """Like `written_aside`, in place of a folder that may be there already."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    try:
+        aside.mkdir()
+        yield aside
+        shutil.rmtree(folder, ignore_errors=True)
+        os.rename(aside, folder)
+    except OSError as error:
+        raise store_error(folder, error) from error
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def store_error(where: Path, error: OSError) -> StoreError:
+    """The operating system's refusal, with what to do about it."""
+    return StoreError(Problem(str(where), f"cannot be written: {error.strerror or error}", _advice(error)))
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.ENOSPC:
+        return "make room on this disk, or choose another one with --out or PQD_STORE; what is finished is kept"
+    return "choose another place with --out, or another store with PQD_STORE"

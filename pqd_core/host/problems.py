@@ -1,0 +1,53 @@
+"""pydantic's errors in a person's words: each at its place, unknown keys with the nearest known one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from pqd_core.host.errors import Problem, did_you_mean
+
+
+def unknown_keys_named(error: ValidationError, model: type[BaseModel]) -> list[ErrorDetails]:
+    """The errors of `model`, where an unknown key says which known one it resembles."""
+    details = error.errors(include_url=False)
+    for problem in details:
+        if problem["type"] == "extra_forbidden":
+            *path, key = problem["loc"]
+            problem["type"] = "unknown_key"
+            problem["msg"] = f"unknown key; {did_you_mean(str(key), _keys_at(model, path))}"
+    return details
+
+
+def to_problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
+    """One problem for each thing that is wrong."""
+    return [
+        Problem(".".join(map(str, problem["loc"])), _lowered(problem["msg"]))
+        for problem in unknown_keys_named(error, model)
+    ]
+
+
+def _lowered(message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    return message[:1].lower() + message[1:] if message[1:2].islower() else message
+
+
+def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
+    """Names of the keys that are known at `path` below `model`."""
+    for part in path:
+        inner = model.model_fields.get(str(part))
+        models = list(_models_in(inner.annotation)) if inner else []
+        if not models:
+            return []
+        model = models[0]
+    return [key for key in model.model_fields if key != "use"]
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models_in(argument)

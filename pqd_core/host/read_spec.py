@@ -1,0 +1,151 @@
+"""From a file, a recipe's name and `--set` overrides to a spec; all problems at once."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from pqd_core.host.errors import Problem, SpecError, did_you_mean
+from pqd_core.host.plugins import Host, default_host
+from pqd_core.host.problems import to_problems
+from pqd_core.host.registry import UnknownName
+from pqd_core.spec import Spec
+
+SPEC_LIMIT_BYTES = 2**20
+SUFFIXES = (".yaml", ".yml", ".toml", ".json")
+
+
+def read_spec(source: str | Path, overrides: Iterable[str] = (), host: Host | None = None) -> Spec:
+    """The spec in a file, or the recipe of that name, with `key.path=value` overrides applied.
+
+    Raises:
+        SpecError: with every problem at its place.
+    """
+    host = host or default_host()
+    path = Path(source)
+    looks_like_file = path.suffix in SUFFIXES or path.is_file()
+    raw = read_mapping(path) if looks_like_file else _recipe(str(source), host)
+    for override in overrides:
+        _apply(raw, override)
+    return parse_spec(raw, host)
+
+
+def parse_spec(raw: Mapping[str, Any], host: Host | None = None) -> Spec:
+    """The spec that a mapping means.
+
+    Raises:
+        SpecError: with every problem at its place.
+    """
+    try:
+        return Spec.model_validate(raw, context={"host": host or default_host()})
+    except ValidationError as error:
+        raise SpecError(*to_problems(error, Spec)) from None
+
+
+class _NoDuplicates(yaml.SafeLoader):
+    """A safe loader that does not silently take the second of two equal keys."""
+
+
+def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise yaml.constructor.ConstructorError(None, None, f"the key '{twice[0]}' is there twice", node.start_mark)
+    return loader.construct_mapping(node, deep=True)
+
+
+_NoDuplicates.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML, TOML or JSON file of at most 1 MiB.
+
+    Raises:
+        SpecError: it cannot be read, or holds no mapping.
+    """
+    try:
+        if path.stat().st_size > SPEC_LIMIT_BYTES:
+            raise SpecError(Problem(str(path), "is too large for a spec (1 MiB)"))
+        text = path.read_text(encoding="utf-8")
+        raw = _parse(text, path.suffix)
+    except OSError as error:
+        raise SpecError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
+    except (yaml.YAMLError, tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SpecError(Problem(str(path), " ".join(str(error).split()))) from None
+    if not isinstance(raw, dict):
+        raise SpecError(
+            Problem(str(path), "holds no mapping", "write 'backbone: ...', 'dataset: ...', 'stages: [...]'")
+        )
+    return raw
+
+
+def _parse(text: str, suffix: str) -> Any:
+    if suffix == ".toml":
+        return tomllib.loads(text)
+    return json.loads(text) if suffix == ".json" else yaml.load(text, _NoDuplicates)
+
+
+def _recipe(name: str, host: Host) -> dict[str, Any]:
+    try:
+        recipe = host.registry("recipe").find(name).record
+    except UnknownName as error:
+        hint = (
+            ""
+            if "did you mean" in str(error)
+            else "pqd recipes lists them; a spec's file ends in .yaml, .toml or .json"
+        )
+        raise SpecError(Problem("", str(error), hint)) from None
+    if isinstance(recipe.spec, Mapping):
+        raw = json.loads(json.dumps(recipe.spec))
+    else:
+        package, _, file = recipe.spec.partition(":")
+        raw = yaml.load(files(package).joinpath(file).read_text(encoding="utf-8"), _NoDuplicates)
+    return {"name": name, **raw}
+
+
+def _apply(raw: dict[str, Any], override: str) -> None:
+    """Put one `stages.0.sparsity=0.9` into place."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise SpecError(Problem(f"--set {override}", "expected key=value", "for example --set stages.0.sparsity=0.9"))
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = text
+    *parents, last = path.split(".")
+    target: Any = raw
+    for depth, part in enumerate(parents):
+        target = _step_into(target, part, ".".join(path.split(".")[: depth + 1]), override)
+    if isinstance(target, list):
+        target[_index(target, last, override)] = value
+    else:
+        target[last] = value
+
+
+def _step_into(target: Any, part: str, where: str, override: str) -> Any:
+    """The mapping or list at `part`, where a bare component name becomes a mapping that can be added to."""
+    index: Any = _index(target, part, override) if isinstance(target, list) else part
+    if isinstance(target, dict):
+        target.setdefault(part, {})
+    inner = target[index]
+    if isinstance(inner, str):
+        inner = target[index] = {"use": inner}
+    if not isinstance(inner, dict | list):
+        raise SpecError(Problem(f"--set {override}", f"{where} is {inner!r}, which has no keys"))
+    return inner
+
+
+def _index(target: list[Any], part: str, override: str) -> int:
+    names = [item if isinstance(item, str) else item.get("use", "") for item in target]
+    if part.isdecimal() and int(part) < len(target):
+        return int(part)
+    if names.count(part) == 1:
+        return names.index(part)
+    known = [*map(str, range(len(target))), *names]
+    raise SpecError(Problem(f"--set {override}", f"there is no entry '{part}'", did_you_mean(part, known)))

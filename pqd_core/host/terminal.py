@@ -1,0 +1,58 @@
+"""A run as a person at a terminal sees it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from structlog.typing import EventDict
+
+from pqd_core.host.progress import Bar
+from pqd_core.host.read_spec import read_spec
+from pqd_core.host.render import render_table
+from pqd_core.report import Report
+from pqd_core.run import run
+
+
+def run_on_terminal(spec: str, overrides: Sequence[str], out: Path | None, store: Path | None, remeasure: bool) -> int:
+    """Run a spec with a progress bar; the exit code, 1 if anything is missing from the report."""
+    asked = read_spec(spec, overrides)
+    console = Console(stderr=True)
+    console.print(f"[bold]{asked.title}[/bold]  {' -> '.join(s.name for s in asked.stages) or 'baseline only'}")
+    with Bar(console).shown() as bar:
+        report = run(asked, out, store=store, remeasure=remeasure, progress=bar, terminal=_Warnings(console))
+    show_report(report, report.folder)
+    return 0 if report.complete else 1
+
+
+def show_report(report: Report, folder: Path) -> None:
+    """The table, what it says, and where everything lies."""
+    console = Console(highlight=False)
+    colour = console.is_terminal and "NO_COLOR" not in os.environ
+    width = console.width if console.is_terminal else None
+    print(render_table(report, width, colour))  # noqa: T201 - rendered already
+    for sentence in report.verdicts:
+        console.print(f"- {sentence}", markup=False, soft_wrap=not console.is_terminal)
+    for problem in report.problems:
+        console.print(f"! {problem}", markup=False, style="red", soft_wrap=not console.is_terminal)
+    reused = sum(step.reused for step in report.steps)
+    if reused == len(report.steps):
+        console.print("nothing was computed again: every step was in the store", style="dim")
+    elif reused:
+        console.print(f"{reused} of {len(report.steps)} steps were in the store", style="dim")
+    console.print(
+        f"report.json, report.md, results.csv, log.jsonl and deployed/ are in {folder}", style="dim", soft_wrap=True
+    )
+
+
+class _Warnings:
+    """Puts warnings of the log on the terminal; everything else is in the run folder."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def __call__(self, event: EventDict) -> None:
+        if event["level"] == "warning":
+            self.console.print(f"[yellow]warning[/yellow] {event['event']}", highlight=False)

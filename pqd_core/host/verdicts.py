@@ -1,0 +1,80 @@
+"""What the numbers say, in plain sentences; also where there is no gain, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import hypot
+from typing import TYPE_CHECKING
+
+from pqd_core.host.render import columns, quantity
+
+if TYPE_CHECKING:
+    from pqd_core.host.entries import Entry
+    from pqd_core.plan import Plan
+    from pqd_core.report import Metric, Report, Row
+
+SAME_RATIO = 0.05
+"""Ratios nearer to 1 than this are no change worth a word, whatever their spread."""
+
+
+def make_verdicts(report: Report, plan: Plan) -> list[str]:
+    """For each whole pipeline what it came to, then each stage that made something worse or gained nothing."""
+    whole = {step.key for step in plan.steps} - {step.parent for step in plan.steps}
+    sentences = [_summary(report, row) for row in report.rows if row.pipeline and row.step in whole]
+    stages = {step.key: step.stage for step in plan.steps}
+    for row in report.rows:
+        stage, before = stages[row.step], _row_before(report, row)
+        if stage and before:
+            sentences += _by_metric(report, stage, before, row)
+    return sentences
+
+
+def _summary(report: Report, row: Row) -> str:
+    dense, parts = report.dense(row), []
+    for name in columns(report):
+        now, before = row.metrics.get(name), dense.metrics.get(name) if dense else None
+        if now and before and now.value is not None and before.value and now.better != "neither":
+            parts.append(f"{name} {_change(before, now)}")
+    return f"{row.label} on {row.runtime}, against the dense network: {', '.join(parts) or 'nothing to compare'}"
+
+
+def _change(before: Metric, now: Metric) -> str:
+    assert before.value is not None
+    assert now.value is not None
+    if now.unit == "1":
+        points = f"{(now.value - before.value) * 100:+.2f} points"
+        return points if _beyond_noise(before, now) else f"{points} (within the noise of {now.n} observations)"
+    return f"{now.value / before.value:.2f}x"
+
+
+def _row_before(report: Report, row: Row) -> Row | None:
+    same = (r for r in report.rows if (r.pipeline, r.runtime, r.seed) == (row.pipeline[:-1], row.runtime, row.seed))
+    return next(same, None) if row.pipeline else None
+
+
+def _by_metric(report: Report, stage: Entry, before: Row, row: Row) -> Iterator[str]:
+    for name in columns(report):
+        old, new = before.metrics.get(name), row.metrics.get(name)
+        if old is None or new is None or old.value is None or new.value is None or new.better == "neither":
+            continue
+        values = f"{name} on {row.runtime}, {quantity(old.value, old.unit)} to {quantity(new.value, new.unit)}"
+        reason = stage.record.no_gain.get(name)
+        if not _changed(old, new):
+            if reason:
+                yield f"{row.label}: {stage.name} did not change {values}: {reason}"
+        elif (new.value > old.value) == (new.better == "lower"):
+            yield f"{row.label}: {stage.name} made {values}, worse" + (f": {reason}" if reason else "")
+
+
+def _changed(old: Metric, new: Metric) -> bool:
+    assert old.value is not None
+    assert new.value is not None
+    small = new.unit != "1" and old.value and abs(new.value / old.value - 1) < SAME_RATIO
+    return not small and _beyond_noise(old, new)
+
+
+def _beyond_noise(old: Metric, new: Metric) -> bool:
+    """More than twice the spread of the difference apart."""
+    assert old.value is not None
+    assert new.value is not None
+    return abs(new.value - old.value) > 2 * hypot(old.spread or 0.0, new.spread or 0.0)

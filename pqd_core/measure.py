@@ -1,0 +1,175 @@
+"""From deployed files to numbers that carry their provenance."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from attrs import asdict, evolve, field, frozen
+
+from pqd_core.host.environment import package_version
+from pqd_core.host.keys import content_key
+from pqd_core.records import Better
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from pqd_core.context import RunContext
+    from pqd_core.data import Data
+    from pqd_core.deploy import Deployed, Session
+    from pqd_core.host.entries import Entry
+
+
+@frozen
+class Measurement:
+    """One number, or the reason why there is none (`value` is None and `missing` says why; never 0 or NaN)."""
+
+    metric: str
+    value: float | None
+    unit: str
+    better: Better
+    spread: float | None = None
+    """In the metric's unit; what it is (a standard error, an interquartile range) is in `provenance`."""
+    n: int | None = None
+    """How many observations the value rests on."""
+    provenance: Mapping[str, Any] = field(factory=dict)
+    missing: str | None = None
+
+
+@frozen
+class MeasureContext:
+    """What a measurer may use besides the deployed files."""
+
+    data: Data
+    threads: int
+    scratch: Path
+    """An empty folder that is removed afterwards."""
+    open_session: Callable[..., Session]
+    """`open_session(deployed, threads=None, batch=None)`."""
+    weights: Callable[[Deployed], Any]
+    """The weight arrays stored in a deployed file, by layer."""
+    frozen_model: Callable[[Deployed], nn.Module]
+    """The frozen torch model that a file was exported from."""
+    worker: Callable[[Deployed], tuple[str, str, Any]]
+    """What another process needs to open a file: the runtime's `load` path, the file, its settings."""
+
+
+class Measurer(Protocol):
+    """What a measurer's implementation does; a module with this function is one."""
+
+    def measure(
+        self, candidates: Sequence[Deployed], settings: Any, context: MeasureContext
+    ) -> Sequence[Sequence[Measurement]]:
+        """For each candidate, in order, its measurements.
+
+        A candidate that cannot be measured gets a measurement with `missing` set; raising makes all of them missing.
+        """
+        ...
+
+
+def measure_all(
+    measurer: Entry, candidates: Sequence[Deployed], context: RunContext, frozen_model: Callable[[Deployed], nn.Module]
+) -> list[list[Measurement]]:
+    """The measurer's numbers for each candidate, in order: stored ones if the same was measured before here.
+
+    What cannot be measured is missing with its reason; nothing raises for one cell.
+    """
+    groups = [candidates] if measurer.record.together else [[candidate] for candidate in candidates]
+    return [numbers for group in groups for numbers in _measure_group(measurer, group, context, frozen_model)]
+
+
+def _measure_group(
+    measurer: Entry, group: Sequence[Deployed], context: RunContext, frozen_model: Callable[[Deployed], nn.Module]
+) -> list[list[Measurement]]:
+    key = measurement_key(measurer, group, context)
+    stored = None if context.remeasure else context.store.find("measured", key)
+    if stored is None:
+        numbers = _measure_now(measurer, group, context, frozen_model)
+        if not any(number.missing and number.provenance.get("error") for row in numbers for number in row):
+            _save(context, key, measurer, numbers)
+        return numbers
+    return [[Measurement(**number) for number in row] for row in stored.about["numbers"]]
+
+
+def _save(context: RunContext, key: str, measurer: Entry, numbers: Sequence[Sequence[Measurement]]) -> None:
+    about = {"measurer": measurer.flat(), "numbers": [[asdict(number) for number in row] for row in numbers]}
+    if context.store.has("measured", key):
+        context.store.remove("measured", key)
+    with context.store.saved("measured", key, about):
+        pass
+
+
+def measurement_key(measurer: Entry, group: Sequence[Deployed], context: RunContext) -> str:
+    """Content key of a measurement: what is measured, with what, on which machine and data."""
+    return content_key(
+        measurer=measurer.identity(),
+        files=[deployed.key for deployed in group],
+        data=context.data_key,
+        threads=context.threads,
+        environment=context.environment,
+    )
+
+
+def _measure_now(
+    measurer: Entry, group: Sequence[Deployed], context: RunContext, frozen_model: Callable[[Deployed], nn.Module]
+) -> list[list[Measurement]]:
+    with tempfile.TemporaryDirectory(prefix="pqd-") as scratch:
+        inputs = MeasureContext(
+            data=context.data(),
+            threads=context.threads,
+            scratch=Path(scratch),
+            open_session=partial(_open_session, context),
+            weights=lambda deployed: _runtime(context, deployed).implementation().weights(deployed.file),
+            frozen_model=frozen_model,
+            worker=lambda deployed: (_runtime(context, deployed).load, str(deployed.file), deployed.settings),
+        )
+        try:
+            rows = measurer.record.implementation().measure(group, measurer.settings, inputs)
+            numbers = [list(row) for row in rows]
+            if len(numbers) != len(group):
+                raise ValueError(f"gave {len(numbers)} rows for {len(group)} files")
+        except Exception as error:
+            context.log.exception("measurer failed", measurer=measurer.name)
+            numbers = [_all_missing(measurer, error) for _ in group]
+    return [[_with_provenance(number, row, context) for number in numbers[i]] for i, row in enumerate(group)]
+
+
+def _all_missing(measurer: Entry, error: Exception) -> list[Measurement]:
+    why = f"{measurer.name} failed: {type(error).__name__}: {error}"
+    return [
+        Measurement(metric.name, None, metric.unit, metric.better, missing=why, provenance={"error": True})
+        for metric in measurer.record.metrics
+    ]
+
+
+def _with_provenance(number: Measurement, deployed: Deployed, context: RunContext) -> Measurement:
+    """The number with what it was measured on; one that is not finite becomes missing."""
+    provenance = {
+        "runtime": deployed.runtime,
+        "runtime_versions": {name: package_version(name) for name in _runtime(context, deployed).requires},
+        "threads": context.threads,
+        "cpu": context.environment["cpu"],
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        **number.provenance,
+    }
+    number = evolve(number, provenance=provenance)
+    if number.value is not None and not math.isfinite(number.value):
+        return evolve(number, value=None, missing=f"the measured value was {number.value}")
+    return number
+
+
+def _runtime(context: RunContext, deployed: Deployed) -> Any:
+    return context.host.registry("runtime").find(deployed.runtime).record
+
+
+def _open_session(
+    context: RunContext, deployed: Deployed, threads: int | None = None, batch: int | None = None
+) -> Session:
+    implementation = _runtime(context, deployed).implementation()
+    session: Session = implementation.open_session(deployed.file, threads or context.threads, deployed.settings, batch)
+    return session

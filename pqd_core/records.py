@@ -1,0 +1,151 @@
+"""The inert records that plugins hand over: what there is, and where its code lies.
+
+Records are data. Collecting them imports no torch and runs no work; the implementation behind
+`load` is imported when a step, a deployment or a measurement first needs it.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from attrs import field, frozen
+from attrs.validators import instance_of, matches_re, min_len
+from pydantic import BaseModel, ConfigDict
+
+Better = Literal["higher", "lower", "neither"]
+ALL_FACTS = "*"
+NAME = r"^[a-z0-9][a-z0-9.]*([-/][a-z0-9.]+)*$"
+
+
+class Settings(BaseModel):
+    """What a person may set on a component: frozen, every key known, every field described."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+def resolve(load: Any) -> Any:
+    """What a `module` or `module:attribute` path names, or the thing itself if it is no path."""
+    return pkgutil.resolve_name(load) if isinstance(load, str) else load
+
+
+@frozen
+class FactDef:
+    """A word about a model, and how to see whether it is true.
+
+    `probe(model, evidence)` returns the problems it sees as sentences, none when the fact holds.
+    `hold(model, evidence)` restores the fact; `fit` calls it after every optimizer step. Evidence is a mapping of
+    tensors that the giving stage left. Both are functions or `module:function` paths, which load when first used.
+    """
+
+    name: str = field(validator=matches_re(NAME))
+    summary: str = field(validator=min_len(1))
+    probe: str | Callable[..., Any]
+    hold: str | Callable[..., Any] | None = None
+
+
+@frozen
+class MetricDef:
+    """One number that a measurer gives, its unit (`ms`, `bytes`, `1` for a share) and its better side."""
+
+    name: str = field(validator=instance_of(str))
+    unit: str = field(validator=instance_of(str))
+    better: Better
+    headline: bool = True
+    """Whether the short table shows it."""
+
+
+def _fact_names(facts: tuple[str | FactDef, ...]) -> tuple[str, ...]:
+    return tuple(fact if isinstance(fact, str) else fact.name for fact in facts)
+
+
+@frozen(kw_only=True)
+class ComponentDef:
+    """What all components share: a name, one sentence, settings, a version and a place to load from."""
+
+    name: str = field(validator=matches_re(NAME))
+    summary: str = field(validator=min_len(1))
+    load: str | object
+    """`module` or `module:attribute` of the implementation, or the implementation itself."""
+    settings: type[Settings] = field(default=Settings)
+    version: str = field(default="1", validator=instance_of(str))
+    """Part of every content key: raise it when the same settings give another result."""
+
+    @settings.validator
+    def _is_settings(self, _: object, value: object) -> None:
+        if not (isinstance(value, type) and issubclass(value, Settings)):
+            raise TypeError(f"{self.name}: settings must be a subclass of pqd_core.Settings")
+
+    def implementation(self) -> Any:
+        """The code behind the record, imported on first use."""
+        return resolve(self.load)
+
+
+@frozen(kw_only=True)
+class BackboneDef(ComponentDef):
+    """A network architecture; its implementation has `build(settings, info) -> nn.Module`."""
+
+    fingerprint: Callable[[Any], str] | None = None
+    """What else the content key has to know of these settings (the source of a user's own file, say)."""
+
+
+@frozen(kw_only=True)
+class DatasetDef(ComponentDef):
+    """Labelled images; its implementation has `open_data(settings) -> Data`."""
+
+    fingerprint: Callable[[Any], str] | None = None
+    """A digest of the data that these settings name, so that changed files are another request."""
+
+
+@frozen(kw_only=True)
+class StageDef(ComponentDef):
+    """A step that turns a model into a model; its implementation follows `pqd_core.stage.Stage`."""
+
+    kind: str = field(validator=matches_re(NAME))
+    """`prune`, `quantize`, `distill`, ...: a free word for people; the core never branches on it."""
+    needs: tuple[str, ...] = ("trainable",)
+    gives: tuple[str | FactDef, ...] = ()
+    ends: tuple[str, ...] = ()
+    keeps: tuple[str, ...] = (ALL_FACTS,)
+    no_gain: Mapping[str, str] = field(factory=dict)
+    """For a metric that this stage may leave where it was: why, in a sentence for the report."""
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the facts that hold after this stage because of it."""
+        return _fact_names(self.gives)
+
+    def after(self, facts: frozenset[str]) -> frozenset[str]:
+        """The facts that hold when this stage has run on a model with `facts`."""
+        kept = facts if ALL_FACTS in self.keeps else facts & set(self.keeps)
+        return (kept - set(self.ends)) | set(self.given)
+
+
+@frozen(kw_only=True)
+class RuntimeDef(ComponentDef):
+    """Where a model is deployed; its implementation follows `pqd_core.deploy.Runtime`."""
+
+    requires: tuple[str, ...] = ()
+    """Names of distributions whose versions are part of a deployment's identity."""
+
+
+@frozen(kw_only=True)
+class MeasurerDef(ComponentDef):
+    """What turns deployed files into numbers; its implementation follows `pqd_core.measure.Measurer`."""
+
+    metrics: tuple[MetricDef, ...] = field(validator=min_len(1))
+    together: bool = False
+    """All candidates in one call, as a paired comparison needs; else one call each."""
+
+
+@frozen(kw_only=True)
+class RecipeDef:
+    """A spec under a name; `spec` is a mapping or the path `package:file.yaml` of one in a package."""
+
+    name: str = field(validator=matches_re(NAME))
+    summary: str = field(validator=min_len(1))
+    spec: str | Mapping[str, Any] = field()
+
+
+Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | RecipeDef

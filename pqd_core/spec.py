@@ -1,0 +1,125 @@
+"""What a person asks for: the network, the data, the stages in their order, and where to deploy."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, FilePath, PlainSerializer, SerializationInfo, model_validator
+
+from pqd_core.host.entries import BackboneEntry, DatasetEntry, MeasurerEntry, RuntimeEntry, StageEntry
+from pqd_core.host.keys import file_digest
+from pqd_core.records import Settings
+
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+def _path_or_digest(path: Any, info: SerializationInfo) -> str:
+    return file_digest(path) if (info.context or {}).get("for") == "key" else str(path)
+
+
+CheckpointPath = Annotated[FilePath, PlainSerializer(_path_or_digest, return_type=str)]
+"""An existing file of weights; in a content key it stands for its bytes, wherever it lies."""
+
+
+class Training(Settings):
+    """How a network is trained: the optimizer, the learning rate over time, and the batches."""
+
+    optimizer: Literal["sgd", "adamw"] = Field("sgd", description="Stochastic gradient descent or AdamW.")
+    lr: float = Field(0.1, gt=0, description="Peak learning rate.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum of SGD.")
+    nesterov: bool = Field(True, description="Nesterov's form of momentum.")
+    weight_decay: float = Field(5e-4, ge=0, description="Weight decay on all parameters.")
+    batch_size: int = Field(128, ge=1, description="Images per optimizer step, over all processes.")
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        "cosine", description="Decay after warm-up: half a cosine to zero, a tenth at 1/2 and at 3/4, or none."
+    )
+    warmup: Share = Field(0.0, description="Share of the steps in which the learning rate rises linearly.")
+    label_smoothing: Share = Field(0.0, description="Probability spread over all classes.")
+    augment: bool = Field(True, description="Random crop and flip, as far as the dataset allows them.")
+    workers: int = Field(2, ge=0, description="Loader processes of datasets that are read from disk.")
+
+
+class Baseline(Training):
+    """How the dense network comes about: trained here, or taken from a checkpoint."""
+
+    epochs: int = Field(20, ge=0, description="Epochs of dense training, on top of the checkpoint if there is one.")
+    checkpoint: CheckpointPath | None = Field(
+        None, description="Weights to start from: safetensors, or a state dict saved by torch.save."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _checkpoint_needs_no_training(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("checkpoint") is not None:
+            return {"epochs": 0, **value}
+        return value
+
+
+class Budget(Settings):
+    """Epochs for all stages together, and how the stages share them."""
+
+    epochs: int = Field(10, ge=0, description="Epochs of all stages together; the baseline's are apart.")
+    split: tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
+        None, description="Each stage's share, in any unit (20, 40, 40); equal shares if not given."
+    )
+
+    def allocate(self, stages: int) -> list[int]:
+        """Whole epochs by stage that sum to `epochs`: shares rounded down, the rest to the largest remainders,
+        the earlier stage first.
+        """
+        split = self.split or (1.0,) * stages
+        exact = [self.epochs * share / sum(split) for share in split]
+        whole = [int(share + 1e-9) for share in exact]
+        by_remainder = sorted(range(stages), key=lambda i: (whole[i] - exact[i], i))
+        for i in by_remainder[: self.epochs - sum(whole)]:
+            whole[i] += 1
+        return whole
+
+
+class Spec(Settings):
+    """A request: one network, one dataset, an ordered list of stages, and what to find out about the result."""
+
+    name: str = Field("", max_length=80, description="Names the run folder; made from the rest if empty.")
+    description: str = Field("", description="A sentence for the report.")
+    backbone: BackboneEntry = Field(description="The network.")
+    dataset: DatasetEntry = Field(description="The data.")
+    validation: Share = Field(
+        0.1, description="Share of the training images held out, so that choices are not made on the test images."
+    )
+    baseline: Baseline = Field(Baseline(), description="How the dense network comes about.")
+    stages: tuple[StageEntry, ...] = Field((), max_length=12, description="The pipeline, in its order.")
+    budget: Budget = Field(Budget(), description="Epochs for the stages that name none of their own.")
+    runtimes: tuple[RuntimeEntry, ...] | None = Field(
+        None, description="Where to deploy; all installed runtimes if not given."
+    )
+    measure: tuple[MeasurerEntry, ...] | None = Field(
+        None, description="What to measure; all installed measurers if not given."
+    )
+    max_disagreement: float = Field(
+        0.05, ge=0, le=1, description="Largest share of predictions in which a deployed file may differ from its model."
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="Seed of initial weights, of the data order and of subsets.")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
+    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads to train, deploy and measure with.")
+
+    @model_validator(mode="after")
+    def _budget_fits_stages(self) -> Self:
+        split = self.budget.split
+        if split is not None and self.stages and (len(split) != len(self.stages) or not sum(split)):
+            raise ValueError(
+                f"budget.split has {len(split)} shares for {len(self.stages)} stages; "
+                "give one share for each stage, not all of them 0"
+            )
+        return self
+
+    @property
+    def title(self) -> str:
+        """The name, or one made from backbone, dataset and stages; safe as a folder's name."""
+        parts = [self.backbone.name, self.dataset.name, *(stage.name for stage in self.stages)]
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name or "-".join(parts)).strip("-.")[:80] or "run"
+
+    def stage_epochs(self) -> list[int]:
+        """Epochs of each stage: its own, else its share of the budget."""
+        shares = self.budget.allocate(len(self.stages)) if self.stages else []
+        return [share if s.epochs is None else s.epochs for s, share in zip(self.stages, shares, strict=True)]
