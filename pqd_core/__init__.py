@@ -4,7 +4,9 @@ The public names; everything that a plugin or a script may import. They load on 
 `import pqd_core` brings no torch.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -33,7 +35,47 @@ if TYPE_CHECKING:
     from pqd_core.spec import CheckpointPath, Spec, Training
     from pqd_core.stage import Stage, StageContext
 
-_WHERE = {
+__all__ = [
+    "Arrays",
+    "Augmentation",
+    "BackboneDef",
+    "BackboneEntry",
+    "Batch",
+    "CheckpointPath",
+    "Data",
+    "DataError",
+    "DataInfo",
+    "DatasetDef",
+    "DeployError",
+    "Deployed",
+    "FactDef",
+    "MeasureContext",
+    "Measurement",
+    "Measurer",
+    "MeasurerDef",
+    "MetricDef",
+    "PqdError",
+    "Problem",
+    "RecipeDef",
+    "Report",
+    "Runtime",
+    "RuntimeDef",
+    "Session",
+    "Settings",
+    "Spec",
+    "Split",
+    "Stage",
+    "StageContext",
+    "StageDef",
+    "Training",
+    "cross_entropy",
+    "describe_cpu",
+    "fit",
+    "hookimpl",
+    "run",
+    "stratified_subset",
+]
+_MODULES = {
     "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset"],
     "deploy": ["Deployed", "Runtime", "Session"],
     "batches": ["Batch"],
@@ -59,15 +101,25 @@ _WHERE = {
     "spec": ["CheckpointPath", "Spec", "Training"],
     "stage": ["Stage", "StageContext"],
 }
-_MODULE = {name: module for module, names in _WHERE.items() for name in names}
-__all__ = sorted(_MODULE)
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __version__ = "0.1.0"
 
 
+class _Public(ModuleType):
+    """Where a public function and its module share a name (`run`, `fit`), the function is what a reader gets."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (isinstance(value, ModuleType) and name in _MODULE_OF):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Public
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module 'pqd_core' has no attribute {name!r}")
-    return getattr(import_module(f"pqd_core.{_MODULE[name]}"), name)
+    return getattr(import_module(f"pqd_core.{_MODULE_OF[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -110,7 +109,7 @@ class Store:
     def _set_aside(self, folder: Path) -> None:
         away = self.root / "aside" / f"damaged.{uuid.uuid4().hex}"
         away.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(folder, away)
+        folder.rename(away)
         shutil.rmtree(away, ignore_errors=True)
 
 

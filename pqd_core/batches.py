@@ -38,7 +38,7 @@ def normalize(images: Tensor, info: DataInfo) -> Tensor:
 
 
 def augment(images: Tensor, how: Augmentation, generator: torch.Generator) -> Tensor:
-    """Each image randomly cropped from its zero-padded self and mirrored half the time (He et al. 2015, section 4.2)."""
+    """Each image cropped at random from its zero-padded self and mirrored half the time (He et al. 2015, 4.2)."""
     n, _, height, width = images.shape
     if how.padding:
         offsets = torch.randint(0, 2 * how.padding + 1, (2, n, 1), generator=generator).to(images.device)

@@ -96,8 +96,7 @@ def stratified_subset(labels: np.ndarray, size: int, seed: int = 0) -> np.ndarra
     for label in np.unique(labels):
         members = rng.permutation(np.flatnonzero(labels == label))
         rank[members] = (np.arange(len(members)) + rng.random()) / len(members)
-    chosen: np.ndarray = np.sort(np.argsort(rank, kind="stable")[:size])
-    return chosen
+    return np.sort(np.argsort(rank, kind="stable")[:size])
 
 
 @frozen(eq=False)
@@ -110,7 +109,8 @@ class Subset:
     @property
     def targets(self) -> np.ndarray:
         """Labels, int64 (N,)."""
-        return labels_of(self.whole)[self.index]
+        targets: np.ndarray = labels_of(self.whole)[self.index]
+        return targets
 
     def __len__(self) -> int:
         return len(self.index)

@@ -104,7 +104,8 @@ class _Walk:
         )
 
     def _run_step(self, step: Step) -> None:
-        context, where = self.context, f"step {len(self.records) + 1} of {len(context.plan.steps)}, {step.name}"
+        context = self.context
+        where = f"step {len(self.records) + 1} of {len(context.plan.steps)}, {step.name}"
         context.progress.describe(where)
         began = time.perf_counter()
         with bound(step=step.label, plugin=step.stage.plugin if step.stage else "core"), context.store.locked(step.key):

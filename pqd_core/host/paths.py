@@ -61,7 +61,7 @@ def written_aside(folder: Path, scratch: Path) -> Iterator[Path]:
             if path.is_file():
                 _sync(path)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        os.rename(aside, folder)
+        aside.rename(folder)
         _sync(folder.parent)
     except OSError as error:
         raise store_error(folder, error) from error
@@ -79,7 +79,7 @@ def write_text(file: Path, text: str) -> None:
     try:
         aside.write_text(text, encoding="utf-8")
         _sync(aside)
-        os.replace(aside, file)
+        aside.replace(file)
     except OSError as error:
         raise store_error(file, error) from error
     finally:
@@ -101,7 +101,7 @@ def written_aside_replacing(folder: Path) -> Iterator[Path]:
         aside.mkdir()
         yield aside
         shutil.rmtree(folder, ignore_errors=True)
-        os.rename(aside, folder)
+        aside.rename(folder)
     except OSError as error:
         raise store_error(folder, error) from error
     finally:

@@ -126,6 +126,11 @@ def _order(entry: EntryPoint) -> tuple[str, str]:
     return (entry.dist.name if entry.dist else "", entry.name)
 
 
+def register_plugin(host: Host, module: Any, name: str) -> Plugin:
+    """Load a module that is at hand as a plugin; it raises what is wrong with it."""
+    return _register(host, module, Plugin(name, getattr(module, "__name__", name), "", ""))
+
+
 def _load(host: Host, entry: EntryPoint) -> Plugin:
     """Load one plugin, or unload it whole and remember why."""
     where = (entry.name, entry.value, *((entry.dist.name, entry.dist.version) if entry.dist else ("", "")))

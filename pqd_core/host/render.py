@@ -98,11 +98,12 @@ def render_markdown(report: Report) -> str:
 
 
 def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = [
-        "| " + " | ".join(header) + " |",
-        "|" + "|".join("---" if i < 2 else "--:" for i in range(len(header))) + "|",
-    ]
-    return lines + ["| " + " | ".join(row) + " |" for row in rows]
+    rule = "|" + "|".join("---" if i < 2 else "--:" for i in range(len(header))) + "|"
+    return [_markdown_line(header), rule, *map(_markdown_line, rows)]
+
+
+def _markdown_line(cells: list[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
 
 
 def _environment(report: Report) -> list[str]:

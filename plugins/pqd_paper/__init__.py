@@ -1,0 +1,75 @@
+"""Recipes: the quickstart, and the pipelines of "Prune-Quantize-Distill" (arXiv 2604.04988).
+
+The paper trains three backbones on CIFAR-10 and CIFAR-100, prunes without structure, quantizes in training and
+distills, with 20, 40 and 40 epochs. It says nothing here that a spec of one's own could not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from pqd_core import RecipeDef, hookimpl
+
+BACKBONES = ("resnet18-cifar", "wrn-28-10", "vgg16-bn")
+DATASETS = ("cifar10", "cifar100")
+SHORT = {"resnet18-cifar": "resnet18", "wrn-28-10": "wrn-28-10", "vgg16-bn": "vgg16-bn"}
+RUNTIMES = ["onnxruntime", "openvino"]
+MINI_WIDTH = {"resnet18-cifar": 0.25, "wrn-28-10": 0.2, "vgg16-bn": 0.25}
+
+
+def quickstart() -> dict[str, Any]:
+    """scikit-learn's digits through the whole path in about two minutes of two CPU cores."""
+    return {
+        "description": "A small residual network on scikit-learn's handwritten digits; needs no download.",
+        "backbone": "resnet20",
+        "dataset": "digits",
+        "baseline": {"epochs": 12, "batch_size": 64, "lr": 0.1, "warmup": 0.1},
+        "stages": [
+            {"use": "magnitude", "sparsity": 0.7},
+            {"use": "int8-qat"},
+            {"use": "logit-kd"},
+        ],
+        "budget": {"epochs": 10, "split": [20, 40, 40]},
+        "runtimes": RUNTIMES,
+    }
+
+
+def paper(backbone: str, dataset: str) -> dict[str, Any]:
+    """One of the paper's six pipelines at full size; meant for an accelerator."""
+    return {
+        "description": f"Prune, quantize, distill {backbone} on {dataset} with 20, 40 and 40 epochs (arXiv 2604.04988).",
+        "backbone": backbone,
+        "dataset": dataset,
+        "validation": 0.0,
+        "baseline": {"epochs": 200, "lr": 0.1, "weight_decay": 5e-4, "batch_size": 128},
+        "stages": ["magnitude", "int8-qat", "logit-kd"],
+        "budget": {"epochs": 100, "split": [20, 40, 40]},
+        "runtimes": RUNTIMES,
+    }
+
+
+def mini(backbone: str) -> dict[str, Any]:
+    """The paper's pipeline on a narrow network and 5,000 images, for a CPU."""
+    return {
+        "description": f"{backbone} at {MINI_WIDTH[backbone]} of its width, on 5,000 images of CIFAR-10.",
+        "backbone": {"use": backbone, "width": MINI_WIDTH[backbone]},
+        "dataset": {"use": "cifar10", "limit": 5000},
+        "baseline": {"epochs": 15, "lr": 0.1, "batch_size": 64, "warmup": 0.1},
+        "stages": ["magnitude", "int8-qat", "logit-kd"],
+        "budget": {"epochs": 10, "split": [20, 40, 40]},
+        "runtimes": RUNTIMES,
+    }
+
+
+@hookimpl
+def pqd_recipes() -> Iterable[RecipeDef]:
+    """Bring `quickstart`, the paper's six and their small forms."""
+    yield RecipeDef(name="quickstart", summary="Digits, two minutes on two CPU cores.", spec=quickstart())
+    for backbone in BACKBONES:
+        for dataset in DATASETS:
+            summary = f"{backbone} on {dataset}, 20/40/40 epochs, full size."
+            yield RecipeDef(name=f"paper/{SHORT[backbone]}-{dataset}", summary=summary, spec=paper(backbone, dataset))
+    for backbone in BACKBONES:
+        summary = f"{backbone}, narrow, on 5,000 images of CIFAR-10, for a CPU."
+        yield RecipeDef(name=f"paper/mini-{SHORT[backbone]}", summary=summary, spec=mini(backbone))
