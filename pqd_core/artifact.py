@@ -22,7 +22,6 @@ from pqd_core.records import Settings
 if TYPE_CHECKING:
     from torch import Tensor
 
-log = get_logger("pqd.store")
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT_BYTES = 16 * 2**20
 HEX_KEY = r"^[0-9a-f]{64}$"
@@ -74,7 +73,7 @@ class Store:
         try:
             return Artifact(key, folder, read_manifest(folder, key).about)
         except ArtifactDamaged as damage:
-            log.warning(f"a stored folder is damaged and will be made again: {damage}")
+            get_logger("pqd.store").warning(f"a stored folder is damaged and will be made again: {damage}")
             self._set_aside(folder)
             return None
 

@@ -141,11 +141,19 @@ class MeasurerDef(ComponentDef):
 
 @frozen(kw_only=True)
 class RecipeDef:
-    """A spec under a name; `spec` is a mapping or the path `package:file.yaml` of one in a package."""
+    """A spec under a name, or several recipes that are run one after another.
+
+    `spec` is a mapping, or the path `package:file.yaml` of one in a package; `parts` names other recipes instead.
+    """
 
     name: str = field(validator=matches_re(NAME))
     summary: str = field(validator=min_len(1))
-    spec: str | Mapping[str, Any] = field()
+    spec: str | Mapping[str, Any] | None = None
+    parts: tuple[str, ...] = ()
+
+    def __attrs_post_init__(self) -> None:
+        if (self.spec is None) == (not self.parts):
+            raise ValueError(f"recipe {self.name} needs either a spec or parts")
 
 
 Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | RecipeDef

@@ -17,7 +17,7 @@ from pqd_core.deploy import Deployed, deploy
 from pqd_core.host import paths
 from pqd_core.host.entries import Entry
 from pqd_core.host.errors import PqdError, Problem, StageError
-from pqd_core.host.log import Sink, bound, logging_to
+from pqd_core.host.log import bound, logging_to
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import DEPLOY_WORK, MEASURE_WORK, Progress, Quiet
 from pqd_core.measure import Measurement, measure_all
@@ -27,6 +27,8 @@ from pqd_core.spec import Spec
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from pqd_core.host.log import Sink
 
 
 def run(

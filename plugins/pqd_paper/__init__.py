@@ -70,6 +70,8 @@ def pqd_recipes() -> Iterable[RecipeDef]:
         for dataset in DATASETS:
             summary = f"{backbone} on {dataset}, 20/40/40 epochs, full size."
             yield RecipeDef(name=f"paper/{SHORT[backbone]}-{dataset}", summary=summary, spec=paper(backbone, dataset))
+    parts = tuple(f"paper/mini-{SHORT[backbone]}" for backbone in BACKBONES)
+    yield RecipeDef(name="paper/mini", summary="The three narrow networks, one after another.", parts=parts)
     for backbone in BACKBONES:
         summary = f"{backbone}, narrow, on 5,000 images of CIFAR-10, for a CPU."
         yield RecipeDef(name=f"paper/mini-{SHORT[backbone]}", summary=summary, spec=mini(backbone))

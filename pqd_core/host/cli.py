@@ -51,11 +51,15 @@ def plan(spec: SpecArgument, set_: SetOption = None, store: StoreOption = None, 
     from pqd_core.artifact import Store
     from pqd_core.host.listing import plan_json, plan_text
     from pqd_core.host.paths import default_store
-    from pqd_core.host.read_spec import read_spec
+    from pqd_core.host.read_spec import read_specs
     from pqd_core.plan import build_plan
 
-    built, shelf = build_plan(read_spec(spec, set_ or [])), Store(store or default_store())
-    typer.echo(json.dumps(plan_json(built, shelf), indent=1) if as_json else plan_text(built, shelf))
+    plans, shelf = [build_plan(one) for one in read_specs(spec, set_ or [])], Store(store or default_store())
+    typer.echo(
+        json.dumps([plan_json(p, shelf) for p in plans], indent=1)
+        if as_json
+        else "\n\n".join(plan_text(p, shelf) for p in plans)
+    )
 
 
 @app.command(epilog="Example: pqd plugins -v")

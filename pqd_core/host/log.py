@@ -1,4 +1,7 @@
-"""The log: JSON lines in the run folder, readable lines on a terminal; nobody else's logging is touched."""
+"""The log: JSON lines in the run folder, readable lines on a terminal; nobody else's logging is touched.
+
+structlog is imported by the first logger, since commands that only look need none.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,13 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger
+if TYPE_CHECKING:
+    from structlog.typing import EventDict, FilteringBoundLogger
 
-Sink = Callable[[EventDict], None]
+    Sink = Callable[[EventDict], None]
+
 _sinks: list[Sink] = []
 
 
@@ -32,6 +36,8 @@ def _warnings_only(event: EventDict) -> None:
 
 def get_logger(name: str) -> FilteringBoundLogger:
     """A structlog logger of this package; step and plugin are bound to each event while a step runs."""
+    import structlog
+
     logger: FilteringBoundLogger = structlog.wrap_logger(
         _Deliver(),
         processors=[
@@ -48,11 +54,8 @@ def get_logger(name: str) -> FilteringBoundLogger:
 @contextmanager
 def logging_to(file: Path, terminal: Sink | None = None) -> Iterator[None]:
     """Events go to `file`, one JSON object a line, and to `terminal`, until the block ends."""
-    render = structlog.processors.JSONRenderer(default=str)
     with file.open("a", encoding="utf-8", buffering=1) as lines:
-        sinks: list[Sink] = [lambda event: _write(lines, str(render(None, "", event)))]
-        if terminal:
-            sinks.append(terminal)
+        sinks: list[Sink] = [_json_lines(lines), *([terminal] if terminal else [])]
         _sinks.extend(sinks)
         try:
             yield
@@ -61,12 +64,21 @@ def logging_to(file: Path, terminal: Sink | None = None) -> Iterator[None]:
                 _sinks.remove(sink)
 
 
-def _write(lines: Any, line: str) -> None:
-    lines.write(line + "\n")
+def _json_lines(lines: TextIO) -> Sink:
+    from structlog.processors import JSONRenderer
+
+    render = JSONRenderer(default=str)
+
+    def write(event: EventDict) -> None:
+        lines.write(f"{render(None, '', event)}\n")
+
+    return write
 
 
 @contextmanager
 def bound(**values: Any) -> Iterator[None]:
     """`values` are part of every event of the block."""
-    with structlog.contextvars.bound_contextvars(**values):
+    from structlog.contextvars import bound_contextvars
+
+    with bound_contextvars(**values):
         yield

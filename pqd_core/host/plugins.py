@@ -26,7 +26,6 @@ from pqd_core.records import (
     StageDef,
 )
 
-log = get_logger("pqd.plugins")
 BRINGS: Mapping[str, tuple[str, type]] = {
     "pqd_backbones": ("backbone", BackboneDef),
     "pqd_datasets": ("dataset", DatasetDef),
@@ -88,7 +87,7 @@ class Host:
                 _call(implementation, arguments)
             except Exception as error:
                 failed.append(f"plugin {implementation.plugin_name} failed in {hook}: {error!r}")
-                log.exception("observer failed", plugin=implementation.plugin_name, hook=hook)
+                get_logger("pqd.plugins").exception("observer failed", plugin=implementation.plugin_name, hook=hook)
         return failed
 
 
@@ -142,7 +141,7 @@ def _load(host: Host, entry: EntryPoint) -> Plugin:
         if os.environ.get("PQD_STRICT") == "1":
             raise PluginError(f"plugin {entry.name} ({entry.value}) failed to load: {error!r}") from error
         host.suspects.append(entry.name)
-        log.warning(f"plugin {entry.name} failed to load and was left out; see pqd plugins -v")
+        get_logger("pqd.plugins").warning(f"plugin {entry.name} failed to load and was left out; see pqd plugins -v")
         return Plugin(*where, error=f"{type(error).__name__}: {error}")
 
 

@@ -22,6 +22,18 @@ SPEC_LIMIT_BYTES = 2**20
 SUFFIXES = (".yaml", ".yml", ".toml", ".json")
 
 
+def read_specs(source: str | Path, overrides: Iterable[str] = (), host: Host | None = None) -> list[Spec]:
+    """Every spec that `source` means: one, but for a recipe that has several parts.
+
+    Raises:
+        SpecError: with every problem at its place.
+    """
+    host, overrides = host or default_host(), list(overrides)
+    recipes = {owned.record.name: owned.record for owned in host.registry("recipe")}
+    parts = recipes[str(source)].parts if str(source) in recipes else ()
+    return [read_spec(part, overrides, host) for part in parts or (source,)]
+
+
 def read_spec(source: str | Path, overrides: Iterable[str] = (), host: Host | None = None) -> Spec:
     """The spec in a file, or the recipe of that name, with `key.path=value` overrides applied.
 
@@ -101,6 +113,8 @@ def _recipe(name: str, host: Host) -> dict[str, Any]:
             else "pqd recipes lists them; a spec's file ends in .yaml, .toml or .json"
         )
         raise SpecError(Problem("", str(error), hint)) from None
+    if recipe.parts:
+        raise SpecError(Problem("", f"the recipe {name} has several parts", f"name one: {', '.join(recipe.parts)}"))
     if isinstance(recipe.spec, Mapping):
         raw = json.loads(json.dumps(recipe.spec))
     else:

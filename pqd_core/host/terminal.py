@@ -10,21 +10,28 @@ from rich.console import Console
 from structlog.typing import EventDict
 
 from pqd_core.host.progress import Bar
-from pqd_core.host.read_spec import read_spec
+from pqd_core.host.read_spec import read_specs
 from pqd_core.host.render import render_table
 from pqd_core.report import Report
 from pqd_core.run import run
+from pqd_core.spec import Spec
 
 
 def run_on_terminal(spec: str, overrides: Sequence[str], out: Path | None, store: Path | None, remeasure: bool) -> int:
-    """Run a spec with a progress bar; the exit code, 1 if anything is missing from the report."""
-    asked = read_spec(spec, overrides)
+    """Run a spec, or each part of a recipe, with a progress bar; 1 if anything is missing from a report, else 0."""
+    specs = read_specs(spec, overrides)
+    several = len(specs) > 1
+    reports = [_run(asked, out / asked.title if out and several else out, store, remeasure) for asked in specs]
+    return 0 if all(report.complete for report in reports) else 1
+
+
+def _run(asked: Spec, out: Path | None, store: Path | None, remeasure: bool) -> Report:
     console = Console(stderr=True)
     console.print(f"[bold]{asked.title}[/bold]  {' -> '.join(s.name for s in asked.stages) or 'baseline only'}")
     with Bar(console).shown() as bar:
         report = run(asked, out, store=store, remeasure=remeasure, progress=bar, terminal=_Warnings(console))
     show_report(report, report.folder)
-    return 0 if report.complete else 1
+    return report
 
 
 def show_report(report: Report, folder: Path) -> None:

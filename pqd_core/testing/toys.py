@@ -143,9 +143,7 @@ class ToyMeasurer:
     """Accuracy, as a share."""
 
     @staticmethod
-    def measure(
-        candidates: Sequence[Deployed], settings: Settings, context: MeasureContext
-    ) -> list[list[Measurement]]:
+    def measure(candidates: Sequence[Deployed], settings: Settings, context: MeasureContext) -> list[list[Measurement]]:
         """One number per candidate."""
         return [[ToyMeasurer._accuracy(candidate, context)] for candidate in candidates]
 
