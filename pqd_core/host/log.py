@@ -70,7 +70,7 @@ def _json_lines(lines: TextIO) -> Sink:
     render = JSONRenderer(default=str)
 
     def write(event: EventDict) -> None:
-        lines.write(f"{render(None, '', event)}\n")
+        lines.write(str(render(None, "", event)) + "\n")
 
     return write
 
