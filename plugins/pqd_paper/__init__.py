@@ -38,7 +38,7 @@ def quickstart() -> dict[str, Any]:
 def paper(backbone: str, dataset: str) -> dict[str, Any]:
     """One of the paper's six pipelines at full size; meant for an accelerator."""
     return {
-        "description": f"{backbone} on {dataset}: prune, quantize, distill with 20, 40 and 40 epochs (arXiv 2604.04988).",
+        "description": f"{backbone} on {dataset}, 20/40/40 epochs (arXiv 2604.04988).",
         "backbone": backbone,
         "dataset": dataset,
         "validation": 0.0,

@@ -90,9 +90,10 @@ def render_markdown(report: Report) -> str:
             lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
     lines += ["", "## Steps", ""]
     steps = [
-        [s.stage, str(s.epochs), f"{s.seconds:.1f}", "yes" if s.reused else "no", s.key[:12]] for s in report.steps
+        [step.stage, step.key[:12], str(step.epochs), f"{step.seconds:.1f}", "yes" if step.reused else "no"]
+        for step in report.steps
     ]
-    lines += _markdown_table(["step", "epochs", "seconds", "reused", "key"], steps)
+    lines += _markdown_table(["step", "key", "epochs", "seconds", "reused"], steps)
     lines += ["", "## Where and with what", "", *_environment(report)]
     return "\n".join(lines) + "\n"
 
@@ -112,7 +113,7 @@ def _environment(report: Report) -> list[str]:
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
     return [
         f"- {report.created}, {report.seconds:.0f} s, seed {report.spec['seed']}",
-        f"- {cpu['model']}, {environment['threads']} threads, {', '.join(cpu['flags'])}; device {environment['device']}",
+        f"- {cpu['model']} ({', '.join(cpu['flags'])}), {environment['threads']} threads, {environment['device']}",
         f"- Python {environment['python']}, {versions}",
     ]
 
