@@ -10,14 +10,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pqd_core.batches import Batch
-    from pqd_core.data import Arrays, Augmentation, Data, DataInfo, Split, stratified_subset
+    from pqd_core.batches import Batch, eval_batches
+    from pqd_core.data import Arrays, Augmentation, Data, DataInfo, Split, stratified_subset, take
     from pqd_core.deploy import Deployed, Runtime, Session
     from pqd_core.fit import cross_entropy, fit
     from pqd_core.hookspecs import hookimpl
     from pqd_core.host.entries import BackboneEntry
     from pqd_core.host.environment import describe_cpu
     from pqd_core.host.errors import DataError, DeployError, PqdError, Problem
+    from pqd_core.host.local import register_stage
     from pqd_core.measure import MeasureContext, Measurement, Measurer
     from pqd_core.records import (
         BackboneDef,
@@ -70,18 +71,22 @@ __all__ = [
     "Training",
     "cross_entropy",
     "describe_cpu",
+    "eval_batches",
     "fit",
     "hookimpl",
+    "register_stage",
     "run",
     "stratified_subset",
+    "take",
 ]
 _MODULES = {
-    "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset"],
+    "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset", "take"],
     "deploy": ["Deployed", "Runtime", "Session"],
-    "batches": ["Batch"],
+    "batches": ["Batch", "eval_batches"],
     "fit": ["cross_entropy", "fit"],
     "hookspecs": ["hookimpl"],
     "host.errors": ["DataError", "DeployError", "PqdError", "Problem"],
+    "host.local": ["register_stage"],
     "measure": ["MeasureContext", "Measurement", "Measurer"],
     "host.environment": ["describe_cpu"],
     "records": [

@@ -90,6 +90,7 @@ class Report(Part):
     steps: list[StepRecord] = Field(description="One per stage run.")
     verdicts: list[str] = Field(description="What the numbers say, in sentences.")
     problems: list[str] = Field(description="What went wrong without ending the run.")
+    complete: bool = Field(description="Whether every step was deployed and measured; observers do not count.")
     spec: dict[str, Any] = Field(description="The request, with all defaults.")
     plugins: list[dict[str, str]] = Field(description="The plugins that took part, with distribution and version.")
     environment: dict[str, Any] = Field(description="Machine and versions.")
@@ -136,11 +137,6 @@ class Report(Part):
         before, after = dense.value(accuracy) if dense else None, row.value(accuracy)
         return None if before is None or after is None else before - after
 
-    @property
-    def complete(self) -> bool:
-        """Whether every step was deployed and measured without a problem."""
-        return not self.problems
-
     def write(self, folder: Path) -> None:
         """`report.json`, `report.md` and `results.csv` are in `folder`."""
         self._folder = folder
@@ -174,11 +170,13 @@ def make_report(
     steps: list[StepRecord],
     deployed: Sequence[Deployed],
     numbers: Sequence[Sequence[Measurement]],
-    problems: list[str],
+    failed: list[str],
+    observers_failed: list[str],
     seconds: float,
 ) -> Report:
-    """The report of what a run found."""
+    """The report of what a run found; `failed` deployments make it incomplete, observers that failed do not."""
     rows = [_row(found, measured, context) for found, measured in zip(deployed, numbers, strict=True)]
+    failed = [*failed, *_failed_cells(rows)]
     report = Report(
         title=context.spec.title,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -186,7 +184,8 @@ def make_report(
         rows=rows,
         steps=steps,
         verdicts=[],
-        problems=[*problems, *_failed_cells(rows)],
+        problems=[*failed, *observers_failed],
+        complete=not failed,
         spec=context.spec.model_dump(mode="json"),
         plugins=[
             {"name": p.name, "distribution": p.distribution, "version": p.version}

@@ -80,7 +80,8 @@ class _Walk:
     began: float = field(factory=time.perf_counter)
     artifacts: dict[str, Artifact] = field(factory=dict)
     records: list[StepRecord] = field(factory=list)
-    problems: list[str] = field(factory=list)
+    failed: list[str] = field(factory=list)
+    observers_failed: list[str] = field(factory=list)
     _frozen: tuple[str, nn.Module] | None = None
 
     def report(self) -> Report:
@@ -96,7 +97,7 @@ class _Walk:
         deployed = [found for step in context.plan.steps for found in self._deploy(step, runtimes)]
         numbers = self._measure(measurers, deployed)
         seconds = time.perf_counter() - self.began
-        return make_report(context, self.records, deployed, numbers, self.problems, seconds)
+        return make_report(context, self.records, deployed, numbers, self.failed, self.observers_failed, seconds)
 
     def _work(self, runtimes: int, measurers: int) -> int:
         steps = self.context.plan.steps
@@ -158,7 +159,7 @@ class _Walk:
                     found.append(self._placed(made))
                 except PqdError as error:
                     self.context.log.exception("deployment failed", runtime=runtime.name)
-                    self.problems += map(str, error.problems)
+                    self.failed += map(str, error.problems)
                 self.context.progress.advance(DEPLOY_WORK)
         return found
 
@@ -190,7 +191,7 @@ class _Walk:
         return self._frozen[1]
 
     def _tell(self, hook: str, **arguments: Any) -> None:
-        self.problems += self.context.host.tell(hook, **arguments)
+        self.observers_failed += self.context.host.tell(hook, **arguments)
 
 
 def _chosen(entries: Sequence[Entry] | None, host: Host, noun: str) -> list[Entry]:
