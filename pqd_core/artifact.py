@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -10,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from attrs import field, frozen
-from filelock import FileLock
 from pydantic import Field, ValidationError
+from pydantic_core import to_jsonable_python
 
 from pqd_core.host import paths
 from pqd_core.host.errors import ArtifactDamaged, Problem
-from pqd_core.host.keys import file_digest
+from pqd_core.host.keys import canonical_json, file_digest
 from pqd_core.host.log import get_logger
 from pqd_core.records import Settings
 
@@ -41,6 +44,7 @@ class Manifest(Settings):
     format: Literal[1] = Field(1, description="Version of this layout.")
     key: str = Field(pattern=HEX_KEY, description="Content key of the request.")
     about: dict[str, Any] = Field(description="The request and what is known of its answer.")
+    about_sha256: str = Field(pattern=HEX_KEY, description="sha-256 of `about` as canonical JSON.")
     files: dict[str, StoredFile] = Field(description="Every other file of the folder, by relative path.")
 
 
@@ -87,18 +91,26 @@ class Store:
 
     @contextmanager
     def saved(self, shelf: Shelf, key: str, about: Mapping[str, Any]) -> Iterator[Path]:
-        """A folder to write files into; it is in the store, whole, when the block ends without an error."""
+        """A folder to write files into; it is in the store, whole, when the block ends without an error.
+
+        If another process was faster, what it left there stays.
+        """
         with paths.written_aside(self.folder(shelf, key), self.root / "aside") as folder:
             yield folder
-            manifest = Manifest(key=key, about=dict(about), files=_describe(folder))
+            plain = to_jsonable_python(dict(about), inf_nan_mode="null")
+            manifest = Manifest(key=key, about=plain, about_sha256=_digest(plain), files=_describe(folder))
             (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
 
     @contextmanager
     def locked(self, key: str) -> Iterator[None]:
-        """Only one process at a time makes what `key` names; the others wait here and then find it."""
-        locks = self.root / "locks"
-        locks.mkdir(parents=True, exist_ok=True)
-        with FileLock(locks / f"{key}.lock"):
+        """Only one process at a time makes what `key` names; the others wait here and then find it.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with paths.locked(self.root / "locks" / f"{key}.lock", "the same step"):
+            for pattern in (f"{key[:16]}.*", "damaged.*"):  # left by processes that were killed
+                paths.sweep(self.root / "aside", pattern)
             yield
 
     def folder(self, shelf: Shelf, key: str) -> Path:
@@ -107,9 +119,35 @@ class Store:
 
     def _set_aside(self, folder: Path) -> None:
         away = self.root / "aside" / f"damaged.{uuid.uuid4().hex}"
-        away.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(away)
+        try:
+            away.parent.mkdir(parents=True, exist_ok=True)
+            folder.rename(away)
+        except FileNotFoundError:  # another process was faster
+            return
+        except OSError as error:
+            raise paths.store_error(folder, error) from error
         shutil.rmtree(away, ignore_errors=True)
+
+
+def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:
+    """`file` holds the tensors, as safetensors.
+
+    Raises:
+        OSError: the disk is full, or cannot be written.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    try:
+        save_file(dict(tensors), file)
+    except SafetensorError as error:
+        if number := re.search(r"\(os error (\d+)\)", str(error)):  # the system's refusal, told in words only
+            raise OSError(int(number[1]), os.strerror(int(number[1])), str(file)) from error
+        raise
+
+
+def _digest(about: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(about).encode()).hexdigest()
 
 
 def _describe(folder: Path) -> dict[str, StoredFile]:
@@ -135,6 +173,8 @@ def read_manifest(folder: Path, key: str) -> Manifest:
         raise ArtifactDamaged(Problem(str(file), f"is no readable manifest ({type(error).__name__})")) from error
     if manifest.key != key:
         raise ArtifactDamaged(Problem(str(file), f"answers another request, {manifest.key[:12]}"))
+    if manifest.about_sha256 != _digest(manifest.about):
+        raise ArtifactDamaged(Problem(str(file), "is not what was saved"))
     for name, stored in manifest.files.items():
         _check_file(folder, name, stored)
     return manifest
@@ -142,7 +182,11 @@ def read_manifest(folder: Path, key: str) -> Manifest:
 
 def _check_file(folder: Path, name: str, stored: StoredFile) -> None:
     path = folder / name
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise ArtifactDamaged(Problem(str(path), "points outside its folder"))
-    if not path.is_file() or path.stat().st_size != stored.size_bytes or file_digest(path) != stored.sha256:
+    try:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise ArtifactDamaged(Problem(str(path), "points outside its folder"))
+        same = path.is_file() and path.stat().st_size == stored.size_bytes and file_digest(path) == stored.sha256
+    except (OSError, ValueError):  # ValueError: a null byte in the name
+        same = False
+    if not same:
         raise ArtifactDamaged(Problem(str(path), "is missing or not the file that was saved"))

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
 
-from pqd_core.artifact import Artifact, Store
+from pqd_core.artifact import Artifact, Store, save_tensors
 from pqd_core.host.entries import Entry
 from pqd_core.host.environment import describe_environment, usable_cores
-from pqd_core.host.errors import DataError, Problem
+from pqd_core.host.errors import DataError, PqdError, Problem
 from pqd_core.host.log import get_logger
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import Progress, Quiet
@@ -79,11 +79,16 @@ class RunContext:
         from pqd_core.data import check_data, hold_out
 
         dataset = self.spec.dataset
-        opened = hold_out(
-            dataset.record.implementation().open_data(dataset.settings), self.spec.validation, self.spec.seed
-        )
+        try:
+            opened = dataset.record.implementation().open_data(dataset.settings)
+        except PqdError:
+            raise
+        except Exception as error:
+            self.log.exception("the data cannot be opened")
+            what = f"cannot be opened ({type(error).__name__}: {error})"
+            raise DataError(Problem(f"dataset.{dataset.name}", what, "the whole error is in log.jsonl")) from error
         check_data(opened)
-        return opened
+        return hold_out(opened, self.spec.validation, self.spec.seed)
 
     def data(self) -> Data:
         """The dataset, opened and checked once, with its validation share held out."""
@@ -151,9 +156,7 @@ class RunContext:
 
     def save_step(self, step: Step, tensors: Mapping[str, Mapping[str, Tensor]], about: Mapping[str, Any]) -> Artifact:
         """The artifact of a finished step, safely in the store."""
-        from safetensors.torch import save_file
-
         with self.store.saved("steps", step.key, about) as folder:
             for name, values in tensors.items():
-                save_file(dict(values), folder / name)
+                save_tensors(values, folder / name)
         return Artifact(step.key, self.store.folder("steps", step.key), about)

@@ -89,7 +89,7 @@ def stratified_subset(labels: np.ndarray, size: int, seed: int = 0) -> np.ndarra
         DataError: `size` is not between 1 and the number of labels.
     """
     if not 1 <= size <= len(labels):
-        raise DataError(Problem("", f"{size} images were asked for, there are {len(labels)}", "choose a smaller limit"))
+        raise DataError(Problem("", f"a subset of {size} was asked for, of {len(labels)}", "choose another limit"))
     rng = np.random.default_rng(seed)
     # The k-th image of a class of n gets rank (k + u) / n: any number of lowest ranks is stratified.
     rank = np.empty(len(labels))
@@ -125,10 +125,17 @@ def take(split: Split, index: np.ndarray) -> Split:
 
 
 def hold_out(data: Data, share: float, seed: int = 0) -> Data:
-    """`data` with a stratified `share` of its training images set apart for validation."""
+    """`data` with a stratified `share` of its training images, at least one, set apart for validation.
+
+    Raises:
+        DataError: there is nothing to set apart.
+    """
     if not share or data.validation is not None:
         return data
     labels = labels_of(data.train)
+    if len(labels) < 2:
+        where = f"dataset.{data.info.name}.train"
+        raise DataError(Problem(where, "holds one image, of which none can be held out", "write validation: 0"))
     chosen = stratified_subset(labels, max(1, round(share * len(labels))), seed)
     rest = np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True)
     return evolve(data, train=take(data.train, rest), validation=take(data.train, chosen))
@@ -151,6 +158,9 @@ def _problems(split: Split | None, part: str, info: DataInfo) -> list[Problem]:
     where = f"dataset.{info.name}.{part}"
     if not len(split):
         return [Problem(where, "holds no image")]
+    if isinstance(split, Arrays) and (split.images.dtype != np.uint8 or len(split.images) != len(split.labels)):
+        found = f"{len(split.images)} images of {split.images.dtype} and {len(split.labels)} labels"
+        return [Problem(where, f"holds {found}", "give one label for each image of uint8")]
     problems = []
     shape = split.images.shape[1:] if isinstance(split, Arrays) else tuple(split[0][0].shape)
     if tuple(shape) != info.shape:

@@ -12,6 +12,7 @@ from attrs import asdict, frozen
 from pqd_core.host.environment import package_version
 from pqd_core.host.errors import DeployError, PqdError, Problem
 from pqd_core.host.keys import content_key
+from pqd_core.host.paths import FULL
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,8 @@ class Deployed:
     """Content key of the deployment."""
     place: Path = Path()
     """Where a person finds the file, relative to the run folder."""
+    plugin: str = ""
+    """The plugin that brought the runtime."""
 
 
 @frozen
@@ -80,7 +83,7 @@ class Parity:
     images: int
     max_abs_difference: float
     changed_predictions: float
-    """Share of images whose predicted class differs."""
+    """Share of images whose predicted class differs, or whose logits are not finite."""
 
 
 PARITY_IMAGES = 256
@@ -112,7 +115,16 @@ def deploy(
         raise DeployError(_disagreement(step, runtime, parity))
     file = stored.folder / stored.about["file"]
     return Deployed(
-        step.pipeline, step.seed, step.key, runtime.name, file, stored.folder, runtime.settings, parity, key
+        pipeline=step.pipeline,
+        seed=step.seed,
+        step_key=step.key,
+        runtime=runtime.name,
+        file=file,
+        folder=stored.folder,
+        settings=runtime.settings,
+        parity=parity,
+        key=key,
+        plugin=runtime.plugin,
     )
 
 
@@ -123,13 +135,16 @@ def _export(step: Step, runtime: Entry, context: RunContext, model: nn.Module, s
     with context.store.saved("deployed", key, about) as folder:
         try:
             file = implementation.export(model, context.example, folder, shared, runtime.settings)
+            place = file.relative_to(folder).as_posix()
             parity = compare(model, file, runtime, context)
         except PqdError:
             raise
         except Exception as error:
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise
             raise DeployError(_cannot_take(step, runtime, error)) from error
         about |= {
-            "file": file.relative_to(folder).as_posix(),
+            "file": place,
             "parity": asdict(parity),
             "input": asdict(context.info),
             "seconds": time.perf_counter() - began,
@@ -141,6 +156,7 @@ def _export(step: Step, runtime: Entry, context: RunContext, model: nn.Module, s
 
 def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -> Parity:
     """How far the file's outputs are from the frozen model's on the first real images of the test split."""
+    import numpy as np
     import torch
 
     from pqd_core.batches import eval_batches
@@ -152,8 +168,9 @@ def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -
             with torch.inference_mode():
                 expected = model(batch.inputs).numpy()
             got = session(batch.inputs.numpy())
-            worst = max(worst, float(abs(got - expected).max()))
-            changed += int((got.argmax(1) != expected.argmax(1)).sum())
+            finite = np.isfinite(got).all(1) & np.isfinite(expected).all(1)
+            worst = max(worst, float(abs(got - expected)[finite].max(initial=0.0)))
+            changed += int(((got.argmax(1) != expected.argmax(1)) | ~finite).sum())
             images += len(batch)
     finally:
         session.close()

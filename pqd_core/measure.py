@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -38,6 +39,8 @@ class Measurement:
     n: int | None = None
     """How many observations the value rests on."""
     provenance: Mapping[str, Any] = field(factory=dict)
+    """How it was measured. A true `error` says that a missing number failed, rather than does not apply: the run is
+    then incomplete, and the number is measured again next time."""
     missing: str | None = None
 
 
@@ -87,12 +90,13 @@ def _measure_group(
     measurer: Entry, group: Sequence[Deployed], context: RunContext, frozen_model: Callable[[Deployed], nn.Module]
 ) -> list[list[Measurement]]:
     key = measurement_key(measurer, group, context)
-    stored = None if context.remeasure else context.store.find("measured", key)
-    if stored is None:
-        numbers = _measure_now(measurer, group, context, frozen_model)
-        if not any(number.missing and number.provenance.get("error") for row in numbers for number in row):
-            _save(context, key, measurer, numbers)
-        return numbers
+    with context.store.locked(key):
+        stored = None if context.remeasure else context.store.find("measured", key)
+        if stored is None:
+            numbers = _measure_now(measurer, group, context, frozen_model)
+            if not any(number.missing and number.provenance.get("error") for row in numbers for number in row):
+                _save(context, key, measurer, numbers)
+            return numbers
     return [[Measurement(**number) for number in row] for row in stored.about["numbers"]]
 
 
@@ -130,13 +134,23 @@ def _measure_now(
         )
         try:
             rows = measurer.record.implementation().measure(group, measurer.settings, inputs)
-            numbers = [list(row) for row in rows]
-            if len(numbers) != len(group):
-                raise ValueError(f"gave {len(numbers)} rows for {len(group)} files")
+            numbers = _as_promised(rows, measurer, len(group))
         except Exception as error:
             context.log.exception("measurer failed", measurer=measurer.name)
             numbers = [_all_missing(measurer, error) for _ in group]
     return [[_with_provenance(number, row, context) for number in numbers[i]] for i, row in enumerate(group)]
+
+
+def _as_promised(rows: Sequence[Sequence[Measurement]], measurer: Entry, files: int) -> list[list[Measurement]]:
+    """The rows, which can be stored as they are; raises what is wrong with them."""
+    numbers, known = [list(row) for row in rows], [metric.name for metric in measurer.record.metrics]
+    if len(numbers) != files:
+        raise ValueError(f"gave {len(numbers)} rows for {files} files")
+    for number in (number for row in numbers for number in row):
+        if not isinstance(number, Measurement) or number.metric not in known:
+            raise TypeError(f"gave {number!r}, which is no measurement of {', '.join(known)}")
+        json.dumps(asdict(number))
+    return numbers
 
 
 def _all_missing(measurer: Entry, error: Exception) -> list[Measurement]:
@@ -157,14 +171,19 @@ def _with_provenance(number: Measurement, deployed: Deployed, context: RunContex
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         **number.provenance,
     }
-    number = evolve(number, provenance=provenance)
-    if number.value is not None and not math.isfinite(number.value):
-        return evolve(number, value=None, missing=f"the measured value was {number.value}")
-    return number
+    failed = {**provenance, "error": True}
+    if number.value is None:
+        return evolve(
+            number, provenance=provenance if number.missing else failed, missing=number.missing or "no reason"
+        )
+    if not math.isfinite(number.value):
+        return evolve(number, value=None, missing=f"the measured value was {number.value}", provenance=failed)
+    spread = number.spread if number.spread is not None and math.isfinite(number.spread) else None
+    return evolve(number, spread=spread, provenance=provenance)
 
 
 def _runtime(context: RunContext, deployed: Deployed) -> Any:
-    return context.host.registry("runtime").find(deployed.runtime).record
+    return context.host.registry("runtime").find(f"{deployed.plugin}:{deployed.runtime}").record
 
 
 def _open_session(

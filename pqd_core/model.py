@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from pqd_core.data import DataInfo
 from pqd_core.host.entries import Entry
-from pqd_core.host.errors import DataError, Problem, did_you_mean
+from pqd_core.host.errors import DataError, PqdError, Problem, StageError, did_you_mean
 
 if TYPE_CHECKING:
     from pqd_core.artifact import Artifact
@@ -41,7 +42,13 @@ def build_network(backbone: Entry, info: DataInfo, seed: int) -> nn.Module:
         DataError: the backbone cannot be built for this data.
     """
     torch.manual_seed(seed)
-    model = backbone.record.implementation().build(backbone.settings, info)
+    try:
+        model = backbone.record.implementation().build(backbone.settings, info)
+    except PqdError:
+        raise
+    except Exception as error:
+        what = f"cannot be built ({type(error).__name__}: {error})"
+        raise DataError(Problem(f"backbone.{backbone.name}", what, "the whole error is in log.jsonl")) from error
     if not isinstance(model, nn.Module):
         raise DataError(Problem(f"backbone.{backbone.name}", f"gave a {type(model).__name__}, not a torch.nn.Module"))
     return model
@@ -122,8 +129,9 @@ def rebuild(artifact: Artifact, step: Step, context: RunContext) -> Network:
     for passed in context.plan.path_to(step):
         if passed.stage:
             stage_context = context.stage_context(passed, network.facts)
-            stage = passed.stage.record.implementation()
-            network.model = stage.restructure(network.model, passed.stage.settings, stage_context)
+            with _blaming(passed.stage, "restructure"):
+                stage = passed.stage.record.implementation()
+                network.model = stage.restructure(network.model, passed.stage.settings, stage_context)
     load_weights(network.model, artifact.tensors(WEIGHTS), str(artifact.folder / WEIGHTS))
     network.model.eval()
     return network
@@ -134,5 +142,19 @@ def freeze(network: Network, step: Step, context: RunContext) -> nn.Module:
     model = network.model.eval()
     for passed in context.plan.path_to(step):
         if passed.stage:
-            model = passed.stage.record.implementation().freeze(model)
+            with _blaming(passed.stage, "freeze"):
+                model = passed.stage.record.implementation().freeze(model)
     return model
+
+
+@contextmanager
+def _blaming(stage: Entry, duty: str) -> Iterator[None]:
+    """What a stage raises on the way names the stage."""
+    try:
+        yield
+    except PqdError:
+        raise
+    except Exception as error:
+        who = f"plugin {stage.plugin}, version {stage.record.version}"
+        what = f"cannot {duty} the model ({type(error).__name__}: {error}; {who})"
+        raise StageError(Problem(stage.name, what, "the whole error is in log.jsonl")) from error

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations, permutations
+from collections.abc import Callable, Iterator, Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 from attrs import frozen
@@ -16,8 +16,6 @@ from pqd_core.host.plugins import Host, default_host
 from pqd_core.spec import Spec
 
 BASELINE = "baseline"
-MAX_REORDERED = 7
-"""Stages up to which the nearest legal order is looked for: 5,040 orders."""
 
 
 @frozen
@@ -156,20 +154,36 @@ def _advice(stages: Sequence[Entry]) -> str:
 
 
 def nearest_legal_order(stages: Sequence[Entry]) -> tuple[int, ...] | None:
-    """The legal order with the fewest swaps of neighbours from the written one, None if there is none."""
-    if len(stages) > MAX_REORDERED:
-        return None
-    legal = (o for o in permutations(range(len(stages))) if not any(_broken([stages[i] for i in o])))
-    return min(legal, key=_inversions, default=None)
+    """The legal order with the fewest swaps of neighbours from the written one, None if there is none.
 
-
-def _inversions(order: Sequence[int]) -> int:
-    return sum(a > b for a, b in combinations(order, 2))
+    Dijkstra's search; a state is the stages that have run and the facts that hold.
+    """
+    queue: list[tuple[int, tuple[int, ...], frozenset[str]]] = [(0, (), BASELINE_FACTS)]
+    seen = set()
+    while queue:
+        swaps, order, facts = heappop(queue)
+        if len(order) == len(stages):
+            return order
+        if (state := (frozenset(order), facts)) in seen:
+            continue
+        seen.add(state)
+        waiting = (i for i in range(len(stages)) if i not in order)
+        for passed, i in enumerate(waiting):
+            if facts.issuperset(stages[i].record.needs):
+                heappush(queue, (swaps + passed, (*order, i), stages[i].record.after(facts)))
+    return None
 
 
 def _ask_plugins(plan: Plan, host: Host) -> None:
-    objections: list[Any] = []
-    for owner, answer in host.call_each("pqd_check_plan", plan=plan):
-        objections += [Problem(p.where, f"{p.what} (plugin {owner})", p.hint) for p in answer or ()]
+    objections = [p for owner, ask in host.each("pqd_check_plan", plan=plan) for p in _objections(owner, ask)]
     if objections:
         raise PlanError(*objections)
+
+
+def _objections(owner: str, ask: Callable[[], Any]) -> list[Problem]:
+    """What one plugin objects to; a check that fails is an objection too, as it has checked nothing."""
+    try:
+        return [Problem(p.where, f"{p.what} (plugin {owner})", p.hint) for p in ask() or ()]
+    except Exception as error:
+        hint = f"leave it out with PQD_DISABLE_PLUGINS={owner}, and tell its author"
+        return [Problem("", f"plugin {owner} failed in pqd_check_plan: {error!r}", hint)]

@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
+from pydantic import ValidationError
 
 from pqd_core.artifact import Artifact, Store
 from pqd_core.context import RunContext
 from pqd_core.deploy import Deployed, deploy
 from pqd_core.host import paths
 from pqd_core.host.entries import Entry
-from pqd_core.host.errors import PqdError, Problem, StageError
-from pqd_core.host.log import bound, logging_to
+from pqd_core.host.errors import PqdError, Problem, SpecError, StageError
+from pqd_core.host.log import bound, get_logger, logging_to
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import DEPLOY_WORK, MEASURE_WORK, Progress, Quiet
+from pqd_core.host.render import counted
 from pqd_core.measure import Measurement, measure_all
 from pqd_core.plan import Step, build_plan
 from pqd_core.report import Report, StepRecord, make_report
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pqd_core.host.log import Sink
+    from pqd_core.host.registry import Owned
 
 
 def run(
@@ -54,10 +57,12 @@ def run(
     folder = paths.make_folder(Path(out) if out else paths.default_run_folder(spec.title), "run folder")
     shelf = Store(paths.make_folder(Path(store) if store else paths.default_store(), "store"))
     context = RunContext(plan, shelf, host, progress or Quiet(), remeasure)
-    with logging_to(folder / "log.jsonl", terminal), _threads(context.threads):
+    with logging_to(folder / "log.jsonl", terminal), paths.locked_run(folder), _threads(context.threads):
         report = _Walk(context, folder).report()
-        report.problems += host.tell("pqd_run_finished", report=report)
         report.write(folder)
+        if failed := host.tell("pqd_run_finished", report=report):
+            report.problems += failed
+            report.write(folder)
     return report
 
 
@@ -135,7 +140,7 @@ class _Walk:
             )
         )
         how = "reused" if reused else f"{seconds:.1f} s"
-        context.progress.tell(f"  {step.label}  [dim]{step.epochs} epochs, {how}[/dim]")
+        context.progress.tell(f"  {step.label}  [dim]{counted(step.epochs, 'epoch')}, {how}[/dim]")
 
     def _made(self, step: Step, where: str) -> Artifact:
         parent = self.artifacts[step.parent] if step.parent else None
@@ -195,10 +200,25 @@ class _Walk:
 
 
 def _chosen(entries: Sequence[Entry] | None, host: Host, noun: str) -> list[Entry]:
-    """The entries of the spec, or everything installed with its defaults."""
+    """The entries of the spec, or everything installed that has defaults.
+
+    Raises:
+        SpecError: two plugins bring one name; neither is guessed.
+    """
     if entries is not None:
         return list(entries)
-    return [Entry(owned.plugin, owned.record, owned.record.settings()) for owned in host.registry(noun)]
+    registry = host.registry(noun)
+    if clashes := [name for name in registry.names() if ":" in name]:
+        raise SpecError(Problem(f"{noun}s", f"{' and '.join(clashes)} have one name", "name in the spec what to use"))
+    return [entry for owned in registry if (entry := _default_entry(owned, noun))]
+
+
+def _default_entry(owned: Owned[Any], noun: str) -> Entry | None:
+    try:
+        return Entry(owned.plugin, owned.record, owned.record.settings())
+    except ValidationError:
+        get_logger("pqd.run").warning(f"{noun} {owned.full_name} is left out: it has settings without a default")
+        return None
 
 
 def _step_error(step: Step, where: str, parent: Artifact | None, error: Exception) -> PqdError:

@@ -5,9 +5,17 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, PlainSerializer, SerializationInfo, model_validator
+from pydantic import Field, FilePath, PlainSerializer, SerializationInfo, field_validator, model_validator
 
-from pqd_core.host.entries import BackboneEntry, DatasetEntry, MeasurerEntry, RuntimeEntry, StageEntry
+from pqd_core.host.entries import (
+    MAX_EPOCHS,
+    BackboneEntry,
+    DatasetEntry,
+    Entry,
+    MeasurerEntry,
+    RuntimeEntry,
+    StageEntry,
+)
 from pqd_core.host.keys import file_digest
 from pqd_core.records import Settings
 
@@ -43,7 +51,9 @@ class Training(Settings):
 class Baseline(Training):
     """How the dense network comes about: trained here, or taken from a checkpoint."""
 
-    epochs: int = Field(20, ge=0, description="Epochs of dense training, on top of the checkpoint if there is one.")
+    epochs: int = Field(
+        20, ge=0, lt=MAX_EPOCHS, description="Epochs of dense training, on top of the checkpoint if there is one."
+    )
     checkpoint: CheckpointPath | None = Field(
         None, description="Weights to start from: safetensors, or a state dict saved by torch.save."
     )
@@ -59,8 +69,8 @@ class Baseline(Training):
 class Budget(Settings):
     """Epochs for all stages together, and how the stages share them."""
 
-    epochs: int = Field(10, ge=0, description="Epochs of all stages together; the baseline's are apart.")
-    split: tuple[Annotated[float, Field(ge=0)], ...] | None = Field(
+    epochs: int = Field(10, ge=0, lt=MAX_EPOCHS, description="Epochs of all stages together; the baseline's are apart.")
+    split: tuple[Annotated[float, Field(ge=0, le=1e9)], ...] | None = Field(
         None, description="Each stage's share, in any unit (20, 40, 40); equal shares if not given."
     )
 
@@ -103,13 +113,21 @@ class Spec(Settings):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads to train, deploy and measure with.")
 
+    @field_validator("runtimes", "measure")
+    @classmethod
+    def _each_once(cls, entries: tuple[Entry, ...] | None) -> tuple[Entry, ...] | None:
+        names = [entry.name for entry in entries or ()]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"{twice[0]} is there twice; a report has one column for it")
+        return entries
+
     @model_validator(mode="after")
     def _budget_fits_stages(self) -> Self:
         split = self.budget.split
         if split is not None and self.stages and (len(split) != len(self.stages) or not sum(split)):
             raise ValueError(
-                f"budget.split has {len(split)} shares for {len(self.stages)} stages; "
-                "give one share for each stage, not all of them 0"
+                f"budget.split is {', '.join(f'{share:g}' for share in split) or 'empty'}; "
+                f"give one share for each of the {len(self.stages)} stages, not all of them 0"
             )
         return self
 

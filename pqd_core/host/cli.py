@@ -5,15 +5,29 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from pqd_core import __version__
-from pqd_core.host.errors import PqdError
+from pqd_core.host.errors import Interrupted, PqdError
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands, of which Ctrl-C ends none without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; nothing that was finished is lost, run again to go on") from error
+
 
 app = typer.Typer(
     name="pqd",
+    cls=_Commands,
     help="Compress a network by an ordered pipeline of stages, measured on the file that would be deployed.",
     no_args_is_help=True,
     add_completion=False,
@@ -21,7 +35,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-INTERRUPTED = 130
 
 SpecArgument = Annotated[str, typer.Argument(metavar="SPEC", help="A spec's file, or the name of a recipe.")]
 SetOption = Annotated[
@@ -139,9 +152,10 @@ def main() -> None:
         for problem in error.problems:
             typer.echo(f"pqd: {problem}", err=True)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        typer.echo("pqd: interrupted; nothing that was finished is lost, run again to go on", err=True)
-        sys.exit(INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except OSError as error:
+        from pqd_core.host.paths import FULL, store_error
+
+        if error.errno not in FULL:
+            raise
+        typer.echo(f"pqd: {store_error(Path(error.filename or 'the disk'), error)}", err=True)
         sys.exit(1)

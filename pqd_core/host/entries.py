@@ -15,7 +15,11 @@ from pqd_core.host.problems import unknown_keys_named
 from pqd_core.host.registry import Owned, UnknownName
 from pqd_core.records import ComponentDef, Settings
 
-Epochs = Annotated[int | None, Field(ge=0, description="Epochs of this stage; its share of the budget if not given.")]
+MAX_EPOCHS = 10**6
+"""No request is this long; larger numbers are typing errors that arithmetic should not meet."""
+Epochs = Annotated[
+    int | None, Field(ge=0, lt=MAX_EPOCHS, description="Epochs of this stage; its share of the budget if not given.")
+]
 FOR_KEY = {"for": "key"}
 """Serialization context of content keys: files stand for what is in them, not for where they lie."""
 
@@ -127,8 +131,8 @@ def _relocated(error: ValidationError, model: type[Settings], name: str) -> Vali
 
 
 def _literal(text: str) -> Any:
-    """Text that pydantic must not take for a template."""
-    return text.replace("{", "{{").replace("}", "}}") if "{" in text else text
+    """Text where pydantic's types want a template; without a context it is shown as it is."""
+    return text
 
 
 StageEntry = Annotated[Entry, EntryOf("stage")]

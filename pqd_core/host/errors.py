@@ -66,6 +66,12 @@ class StoreError(PqdError):
     """The store or a run folder cannot be written or read."""
 
 
+class Interrupted(PqdError):
+    """A person pressed Ctrl-C."""
+
+    exit_code = 130
+
+
 class DeployError(PqdError):
     """A model that a runtime cannot take, or a deployed file that disagrees with its model."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from pqd_core.artifact import Store
 from pqd_core.host.plugins import Host
+from pqd_core.host.render import counted
 from pqd_core.plan import Plan, Step
 
 
@@ -36,7 +37,7 @@ def plan_text(plan: Plan, store: Store) -> str:
     lines = [f"{spec.title}: {spec.backbone.name} on {spec.dataset.name}"]
     lines += [_plan_line(plan, step, store) for step in plan.steps]
     left = sum(step.epochs for step in plan.steps if not store.has("steps", step.key))
-    lines.append(f"{len(plan.steps)} steps, {plan.epochs} epochs, {left} of them still to run")
+    lines.append(f"{counted(len(plan.steps), 'step')}, {counted(plan.epochs, 'epoch')}, {left} still to run")
     return "\n".join(lines)
 
 
@@ -44,7 +45,8 @@ def _plan_line(plan: Plan, step: Step, store: Store) -> str:
     indent = "  " + "   " * plan.depth(step) + ("└─ " if step.parent else "")
     done = "done" if store.has("steps", step.key) else ""
     facts = ", ".join(sorted(step.facts))
-    return f"{indent + step.name:<34}{step.epochs:>4} epochs  {step.key[:12]}  {done:<5} {facts}".rstrip()
+    epochs = counted(step.epochs, "epoch")
+    return f"{indent + step.name:<34}{epochs:>11}  {step.key[:12]}  {done:<5} {facts}".rstrip()
 
 
 def plugins_json(host: Host) -> list[dict[str, Any]]:

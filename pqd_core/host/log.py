@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from structlog.typing import EventDict, FilteringBoundLogger
@@ -53,8 +54,12 @@ def get_logger(name: str) -> FilteringBoundLogger:
 
 @contextmanager
 def logging_to(file: Path, terminal: Sink | None = None) -> Iterator[None]:
-    """Events go to `file`, one JSON object a line, and to `terminal`, until the block ends."""
-    with file.open("a", encoding="utf-8", buffering=1) as lines:
+    """Events go to `file`, one JSON object a line, and to `terminal`, until the block ends.
+
+    Raises:
+        StoreError: the file cannot be opened.
+    """
+    with _opened(file) as lines:
         sinks: list[Sink] = [_json_lines(lines), *([terminal] if terminal else [])]
         _sinks.extend(sinks)
         try:
@@ -64,13 +69,25 @@ def logging_to(file: Path, terminal: Sink | None = None) -> Iterator[None]:
                 _sinks.remove(sink)
 
 
-def _json_lines(lines: TextIO) -> Sink:
+def _opened(file: Path) -> RawIOBase:
+    from pqd_core.host.paths import store_error
+
+    try:
+        return file.open("ab", buffering=0)  # each line in one piece, whoever else writes
+    except OSError as error:
+        raise store_error(file, error) from error
+
+
+def _json_lines(lines: RawIOBase) -> Sink:
     from structlog.processors import JSONRenderer
 
     render = JSONRenderer(default=str)
 
     def write(event: EventDict) -> None:
-        lines.write(str(render(None, "", event)) + "\n")
+        try:
+            lines.write(f"{render(None, '', event)!s}\n".encode())
+        except OSError as error:
+            _warnings_only({"level": "warning", "event": f"the log lost a line: {error.strerror}"})
 
     return write
 

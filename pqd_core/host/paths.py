@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -16,6 +17,10 @@ from pathlib import Path
 from platformdirs import user_cache_path
 
 from pqd_core.host.errors import Problem, StoreError
+from pqd_core.host.log import get_logger
+
+HALF_WRITTEN = re.compile(r"\..+[.-][0-9a-f]{32}")
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def default_store() -> Path:
@@ -38,7 +43,7 @@ def make_folder(folder: Path, what: str) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / f".probe-{uuid.uuid4().hex}"
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
     except OSError as error:
         problem = StoreError(Problem(str(folder), f"the {what} cannot be written: {error.strerror}", _advice(error)))
         problem.exit_code = 2
@@ -50,6 +55,8 @@ def make_folder(folder: Path, what: str) -> Path:
 def written_aside(folder: Path, scratch: Path) -> Iterator[Path]:
     """An empty folder to fill, which becomes `folder` in one rename when the block ends without an error.
 
+    A `folder` that is there already stays as it is.
+
     Raises:
         StoreError: the disk is full or cannot be written; nothing is left behind.
     """
@@ -57,16 +64,64 @@ def written_aside(folder: Path, scratch: Path) -> Iterator[Path]:
     try:
         aside.mkdir(parents=True)
         yield aside
-        for path in sorted(aside.rglob("*")):
-            if path.is_file():
-                _sync(path)
+        for path in (*aside.rglob("*"), aside):
+            _sync(path)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        aside.rename(folder)
+        _rename_unless_there(aside, folder)
         _sync(folder.parent)
     except OSError as error:
         raise store_error(folder, error) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rename_unless_there(aside: Path, folder: Path) -> None:
+    try:
+        aside.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+
+
+@contextmanager
+def locked(file: Path, what: str) -> Iterator[None]:
+    """No other process holds the lock `file` during the block; while one does, the user is told who is waited for.
+
+    Raises:
+        StoreError: the file cannot be written.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            get_logger("pqd.store").warning(f"waiting for another pqd that works on {what}")
+            lock.acquire()
+    except OSError as error:
+        raise store_error(file, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def locked_run(folder: Path) -> Iterator[None]:
+    """No other run writes to `folder` during the block, and what a killed one left there half-written is gone."""
+    with locked(folder / ".lock", str(folder)):
+        for path in (*folder.glob(".*"), *(folder / "deployed").rglob(".*")):
+            if HALF_WRITTEN.fullmatch(path.name):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        yield
+
+
+def sweep(folder: Path, pattern: str) -> None:
+    """Nothing that matches `pattern` is left in `folder`."""
+    for path in folder.glob(pattern):
+        shutil.rmtree(path, ignore_errors=True)
 
 
 def write_text(file: Path, text: str) -> None:
@@ -129,6 +184,6 @@ def store_error(where: Path, error: OSError) -> StoreError:
 
 
 def _advice(error: OSError) -> str:
-    if error.errno == errno.ENOSPC:
+    if error.errno in FULL:
         return "make room on this disk, or choose another one with --out or PQD_STORE; what is finished is kept"
     return "choose another place with --out, or another store with PQD_STORE"

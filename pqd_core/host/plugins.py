@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import pluggy
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from pqd_core import hookspecs
 from pqd_core.facts import FACTS
-from pqd_core.host.errors import PluginError
+from pqd_core.host.errors import PluginError, did_you_mean
 from pqd_core.host.log import get_logger
 from pqd_core.host.registry import Registry
 from pqd_core.records import (
@@ -58,6 +59,7 @@ class Host:
     plugins: list[Plugin] = field(factory=list)
     suspects: list[str] = field(factory=list)
     facts: dict[str, FactDef] = field(factory=lambda: dict(FACTS))
+    fact_owners: dict[str, str] = field(factory=lambda: dict.fromkeys(FACTS, "the core"))
     registries: dict[str, Registry[Any]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -67,27 +69,44 @@ class Host:
         """All records of one kind: `backbone`, `dataset`, `stage`, `runtime`, `measurer` or `recipe`."""
         return self.registries[noun]
 
+    def check(self, plugin: str, record: Any) -> None:
+        """`record` clashes with nothing that the spec or other plugins use.
+
+        Raises:
+            ValueError: it does.
+        """
+        if not isinstance(record, StageDef):
+            return
+        if clash := RESERVED & set(record.settings.model_fields):
+            raise ValueError(f"stage {record.name} has a setting named {', '.join(clash)}, which the spec uses itself")
+        for fact in record.gives:
+            if isinstance(fact, FactDef) and (owner := self.fact_owners.get(fact.name, plugin)) != plugin:
+                raise ValueError(f"the fact '{fact.name}' is known already, from {owner}; give it by its name")
+
     def add(self, plugin: str, record: Any) -> None:
         """Make one record available, as a plugin's would be."""
+        self.check(plugin, record)
         noun = next(noun for noun, kind in BRINGS.values() if isinstance(record, kind))
         self.registries[noun].add(plugin, record)
         if isinstance(record, StageDef):
-            self.facts.update({fact.name: fact for fact in record.gives if isinstance(fact, FactDef)})
+            own = {fact.name: fact for fact in record.gives if isinstance(fact, FactDef)}
+            self.facts.update(own)
+            self.fact_owners.update(dict.fromkeys(own, plugin))
 
-    def call_each(self, hook: str, **arguments: Any) -> Iterable[tuple[str, Any]]:
-        """Each plugin's answer to a hook that brings, with its owner; see `tell` for hooks that tell."""
+    def each(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
+        """Each plugin that answers a hook, and the call that asks it."""
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            yield implementation.plugin_name, _call(implementation, arguments)
+            yield implementation.plugin_name, partial(_call, implementation, arguments)
 
     def tell(self, hook: str, **arguments: Any) -> list[str]:
         """Call an observers' hook; what one raises is logged and returned, and steers nothing."""
         failed = []
-        for implementation in getattr(self.manager.hook, hook).get_hookimpls():
+        for owner, call in self.each(hook, **arguments):
             try:
-                _call(implementation, arguments)
+                call()
             except Exception as error:
-                failed.append(f"plugin {implementation.plugin_name} failed in {hook}: {error!r}")
-                get_logger("pqd.plugins").exception("observer failed", plugin=implementation.plugin_name, hook=hook)
+                failed.append(f"plugin {owner} failed in {hook}: {error!r}")
+                get_logger("pqd.plugins").exception("observer failed", plugin=owner, hook=hook)
         return failed
 
 
@@ -110,8 +129,13 @@ def new_host() -> Host:
 
 def load_plugins(host: Host, found: Iterable[EntryPoint]) -> Host:
     """Load each entry point into `host`, in the order of distribution and name."""
+    entries = sorted(found, key=_order)
     wanted, unwanted = _names("PQD_PLUGINS"), _names("PQD_DISABLE_PLUGINS")
-    for entry in sorted(found, key=_order):
+    installed = [entry.name for entry in entries]
+    for missing in sorted(wanted - set(installed)):
+        hint = did_you_mean(missing, installed)
+        get_logger("pqd.plugins").warning(f"PQD_PLUGINS names {missing}, which is not installed; {hint}")
+    for entry in entries:
         if (not wanted or entry.name in wanted) and entry.name not in unwanted:
             host.plugins.append(_load(host, entry))
     return host
@@ -135,9 +159,7 @@ def _load(host: Host, entry: EntryPoint) -> Plugin:
     where = (entry.name, entry.value, *((entry.dist.name, entry.dist.version) if entry.dist else ("", "")))
     try:
         return _register(host, entry.load(), Plugin(*where))
-    except Exception as error:
-        if host.manager.has_plugin(entry.name):
-            host.manager.unregister(name=entry.name)
+    except (Exception, SystemExit) as error:
         if os.environ.get("PQD_STRICT") == "1":
             raise PluginError(f"plugin {entry.name} ({entry.value}) failed to load: {error!r}") from error
         host.suspects.append(entry.name)
@@ -146,38 +168,39 @@ def _load(host: Host, entry: EntryPoint) -> Plugin:
 
 
 def _register(host: Host, module: Any, plugin: Plugin) -> Plugin:
-    """Register a module, ask it for its records, check them, and only then make them available."""
-    name = plugin.name
-    if host.manager.register(module, name=name) is None:
-        raise ImportError(f"a plugin named {name} is loaded already")
-    host.manager.check_pending()
-    callers = host.manager.get_hookcallers(module) or []
-    records: dict[str, list[Any]] = {}
-    for caller in callers:
-        if caller.name in BRINGS:
-            noun, kind = BRINGS[caller.name]
-            own = next(i for i in caller.get_hookimpls() if i.plugin_name == name)
-            records[noun] = _checked(list(_call(own, {}) or ()), kind, caller.name)
+    """Register a module and make its records available, or leave nothing of it behind."""
+    if host.manager.has_plugin(plugin.name):
+        raise ImportError(f"a plugin named {plugin.name} is loaded already")
+    try:
+        host.manager.register(module, name=plugin.name)
+        host.manager.check_pending()
+        callers = host.manager.get_hookcallers(module) or []
+        records = {
+            BRINGS[caller.name][0]: _brought(host, caller, plugin) for caller in callers if caller.name in BRINGS
+        }
+    except BaseException:
+        if host.manager.has_plugin(plugin.name):
+            host.manager.unregister(name=plugin.name)
+        raise
     for record in (record for brought in records.values() for record in brought):
-        host.add(name, record)
-    return Plugin(
-        name,
-        plugin.module,
-        plugin.distribution,
-        plugin.version,
+        host.add(plugin.name, record)
+    return evolve(
+        plugin,
         hooks=tuple(sorted(caller.name for caller in callers)),
         brings={noun: tuple(r.name for r in brought) for noun, brought in records.items()},
     )
 
 
-def _checked(records: list[Any], kind: type, hook: str) -> list[Any]:
+def _brought(host: Host, caller: pluggy.HookCaller, plugin: Plugin) -> list[Any]:
+    """The records that a plugin answers one hook with, all of them checked."""
+    own = next(i for i in caller.get_hookimpls() if i.plugin_name == plugin.name)
+    records, kind = list(_call(own, {}) or ()), BRINGS[caller.name][1]
     for record in records:
         if not isinstance(record, kind):
-            raise TypeError(f"{hook} brought {record!r}, expected a {kind.__name__}")
-        if isinstance(record, StageDef) and (clash := RESERVED & set(record.settings.model_fields)):
-            raise TypeError(f"stage {record.name} has a setting named {', '.join(clash)}, which the spec uses itself")
+            raise TypeError(f"{caller.name} brought {record!r}, expected a {kind.__name__}")
+        host.check(plugin.name, record)
     if len({record.name for record in records}) < len(records):
-        raise ValueError(f"{hook} brought one name twice")
+        raise ValueError(f"{caller.name} brought one name twice")
     return records
 
 

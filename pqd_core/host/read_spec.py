@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from pqd_core.host.errors import Problem, SpecError, did_you_mean
+from pqd_core.host.errors import Problem, SpecError
+from pqd_core.host.overrides import apply_override
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.problems import to_problems
 from pqd_core.host.registry import UnknownName
@@ -42,11 +43,17 @@ def read_spec(source: str | Path, overrides: Iterable[str] = (), host: Host | No
     """
     host = host or default_host()
     path = Path(source)
-    looks_like_file = path.suffix in SUFFIXES or path.is_file()
-    raw = read_mapping(path) if looks_like_file else _recipe(str(source), host)
+    raw = read_mapping(path) if path.suffix in SUFFIXES or _is_file(path) else _recipe(str(source), host)
     for override in overrides:
-        _apply(raw, override)
+        apply_override(raw, override)
     return parse_spec(raw, host)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # no file can have this name
+        return False
 
 
 def parse_spec(raw: Mapping[str, Any], host: Host | None = None) -> Spec:
@@ -66,7 +73,7 @@ class _NoDuplicates(yaml.SafeLoader):
 
 
 def _mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]
+    keys = [loader.construct_object(key) for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
     if twice := [key for key in keys if keys.count(key) > 1]:
         raise yaml.constructor.ConstructorError(None, None, f"the key '{twice[0]}' is there twice", node.start_mark)
     return loader.construct_mapping(node, deep=True)
@@ -88,7 +95,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
         raw = _parse(text, path.suffix)
     except OSError as error:
         raise SpecError(Problem(str(path), f"cannot be read: {error.strerror}")) from None
-    except (yaml.YAMLError, tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: all that the other parsers raise
         raise SpecError(Problem(str(path), " ".join(str(error).split()))) from None
     if not isinstance(raw, dict):
         raise SpecError(
@@ -100,7 +107,14 @@ def read_mapping(path: Path) -> dict[str, Any]:
 def _parse(text: str, suffix: str) -> Any:
     if suffix == ".toml":
         return tomllib.loads(text)
-    return json.loads(text) if suffix == ".json" else yaml.load(text, _NoDuplicates)
+    return json.loads(text, object_pairs_hook=_object) if suffix == ".json" else yaml.load(text, _NoDuplicates)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    keys = [key for key, _ in pairs]
+    if twice := [key for key in keys if keys.count(key) > 1]:
+        raise ValueError(f"the key '{twice[0]}' is there twice")
+    return dict(pairs)
 
 
 def _recipe(name: str, host: Host) -> dict[str, Any]:
@@ -115,51 +129,11 @@ def _recipe(name: str, host: Host) -> dict[str, Any]:
         raise SpecError(Problem("", str(error), hint)) from None
     if recipe.parts:
         raise SpecError(Problem("", f"the recipe {name} has several parts", f"name one: {', '.join(recipe.parts)}"))
-    if isinstance(recipe.spec, Mapping):
-        raw = json.loads(json.dumps(recipe.spec))
-    else:
-        package, _, file = recipe.spec.partition(":")
-        raw = yaml.load(files(package).joinpath(file).read_text(encoding="utf-8"), _NoDuplicates)
+    raw = json.loads(json.dumps(recipe.spec)) if isinstance(recipe.spec, Mapping) else _packaged(recipe.spec)
     return {"name": name, **raw}
 
 
-def _apply(raw: dict[str, Any], override: str) -> None:
-    """Put one `stages.0.sparsity=0.9` into place."""
-    path, equals, text = override.partition("=")
-    if not equals or not path:
-        raise SpecError(Problem(f"--set {override}", "expected key=value", "for example --set stages.0.sparsity=0.9"))
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError:
-        value = text
-    *parents, last = path.split(".")
-    target: Any = raw
-    for depth, part in enumerate(parents):
-        target = _step_into(target, part, ".".join(path.split(".")[: depth + 1]), override)
-    if isinstance(target, list):
-        target[_index(target, last, override)] = value
-    else:
-        target[last] = value
-
-
-def _step_into(target: Any, part: str, where: str, override: str) -> Any:
-    """The mapping or list at `part`, where a bare component name becomes a mapping that can be added to."""
-    index: Any = _index(target, part, override) if isinstance(target, list) else part
-    if isinstance(target, dict):
-        target.setdefault(part, {})
-    inner = target[index]
-    if isinstance(inner, str):
-        inner = target[index] = {"use": inner}
-    if not isinstance(inner, dict | list):
-        raise SpecError(Problem(f"--set {override}", f"{where} is {inner!r}, which has no keys"))
-    return inner
-
-
-def _index(target: list[Any], part: str, override: str) -> int:
-    names = [item if isinstance(item, str) else item.get("use", "") for item in target]
-    if part.isdecimal() and int(part) < len(target):
-        return int(part)
-    if names.count(part) == 1:
-        return names.index(part)
-    known = [*map(str, range(len(target))), *names]
-    raise SpecError(Problem(f"--set {override}", f"there is no entry '{part}'", did_you_mean(part, known)))
+def _packaged(place: str) -> dict[str, Any]:
+    package, _, file = place.partition(":")
+    with as_file(files(package).joinpath(file)) as path:
+        return read_mapping(path)

@@ -13,6 +13,11 @@ CSV_COLUMNS = ("pipeline", "seed", "runtime", "metric", "value", "unit", "better
 TITLES = {"1": "", "ms": "ms", "bytes": "kB"}
 
 
+def counted(number: int, noun: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
 def quantity(value: float, unit: str) -> str:
     """A number as a person reads it: shares in percent, bytes in kB or MB, three or four digits."""
     if unit == "1":

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from structlog.typing import EventDict
 
 from pqd_core.host.progress import Bar
@@ -62,4 +63,4 @@ class _Warnings:
 
     def __call__(self, event: EventDict) -> None:
         if event["level"] == "warning":
-            self.console.print(f"[yellow]warning[/yellow] {event['event']}", highlight=False)
+            self.console.print(f"[yellow]warning[/yellow] {escape(event['event'])}", highlight=False)

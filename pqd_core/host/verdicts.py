@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from math import hypot
 from typing import TYPE_CHECKING
 
-from pqd_core.host.render import columns, quantity
+from pqd_core.host.render import columns, counted, quantity
 
 if TYPE_CHECKING:
     from pqd_core.host.entries import Entry
@@ -43,7 +43,8 @@ def _change(before: Metric, now: Metric) -> str:
     assert now.value is not None
     if now.unit == "1":
         points = f"{(now.value - before.value) * 100:+.2f} points"
-        return points if _beyond_noise(before, now) else f"{points} (within the noise of {now.n} observations)"
+        of = f" of {counted(now.n, 'observation')}" if now.n else ""
+        return points if _beyond_noise(before, now) else f"{points} (within the noise{of})"
     return f"{now.value / before.value:.2f}x"
 
 

@@ -1,0 +1,95 @@
+"""Numbers from deployed files: accuracy, size, latency, sparsity and multiply-adds.
+
+This root is inert: records and settings. The code behind each record is the module that its `load` names.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from pqd_core import MeasurerDef, MetricDef, Settings, hookimpl
+
+ACCURACY = MetricDef("accuracy", "1", "higher")
+ACCURACY_TOP5 = MetricDef("accuracy_top5", "1", "higher", headline=False)
+ACCURACY_VALIDATION = MetricDef("accuracy_validation", "1", "higher", headline=False)
+SIZE = MetricDef("size_bytes", "bytes", "lower")
+SIZE_ZSTD = MetricDef("size_zstd_bytes", "bytes", "lower", headline=False)
+LATENCY = MetricDef("latency_ms", "ms", "lower")
+LATENCY_P95 = MetricDef("latency_p95_ms", "ms", "lower", headline=False)
+LATENCY_RATIO = MetricDef("latency_ratio", "1", "lower", headline=False)
+THROUGHPUT = MetricDef("throughput_ips", "images/s", "higher", headline=False)
+SPARSITY = MetricDef("sparsity", "1", "neither")
+MACS = MetricDef("macs", "MAC", "lower", headline=False)
+
+
+class AccuracySettings(Settings):
+    """How `accuracy` feeds images to a deployed file."""
+
+    batch: int = Field(default=128, ge=1, description="Images per inference; changes the time, not the result.")
+
+
+class SizeSettings(Settings):
+    """How `size` compresses a deployed file."""
+
+    zstd_level: int = Field(default=19, ge=1, le=22, description="zstd level of `size_zstd_bytes`.")
+
+
+class LatencySettings(Settings):
+    """How `latency` times deployed files; see docs/latency.md."""
+
+    batch: int = Field(default=1, ge=1, description="Images per inference.")
+    threads: int | None = Field(default=None, ge=1, description="Threads per inference; the spec's `threads` if unset.")
+    seconds: float = Field(
+        default=1.5, gt=0, description="Seconds that the turns of one candidate take; more where inferences are slow."
+    )
+    rounds: int = Field(default=15, ge=5, description="Turns that each candidate gets, in an order shuffled per round.")
+    warmup_s: float = Field(default=1.0, gt=0, description="Seconds after which a warm-up that is not steady ends.")
+    warmup_tolerance: float = Field(
+        default=0.05, gt=0, description="Steady: this share at most lies between the medians of three blocks in a row."
+    )
+    limit_s: float = Field(default=300, gt=0, description="Seconds without an answer after which a process is ended.")
+    at_once: int = Field(
+        default=16, ge=2, description="Files held open at the same time; more are timed in groups, each with baselines."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the order of turns and of the bootstrap.")
+
+
+@hookimpl
+def pqd_measurers() -> list[MeasurerDef]:
+    """The five measurers of this package."""
+    return [
+        MeasurerDef(
+            name="accuracy",
+            summary="share of images that the deployed file classifies correctly",
+            load="pqd_measure.accuracy",
+            settings=AccuracySettings,
+            metrics=(ACCURACY, ACCURACY_TOP5, ACCURACY_VALIDATION),
+        ),
+        MeasurerDef(
+            name="size",
+            summary="bytes of the deployed file, as it is and compressed",
+            load="pqd_measure.size",
+            settings=SizeSettings,
+            metrics=(SIZE, SIZE_ZSTD),
+        ),
+        MeasurerDef(
+            name="latency",
+            summary="time of one inference, all candidates in turns, each in its own process",
+            load="pqd_measure.latency",
+            settings=LatencySettings,
+            metrics=(LATENCY, LATENCY_P95, LATENCY_RATIO, THROUGHPUT),
+            together=True,
+        ),
+        MeasurerDef(
+            name="sparsity",
+            summary="share of weights that are exactly zero in the deployed file",
+            load="pqd_measure.sparsity",
+            metrics=(SPARSITY,),
+        ),
+        MeasurerDef(
+            name="macs",
+            summary="multiply-adds for one image, zeros counted as work",
+            load="pqd_measure.macs",
+            metrics=(MACS,),
+        ),
+    ]

@@ -1,0 +1,139 @@
+"""A process that holds one deployed file open and times it; started as `python -m pqd_measure.worker FD`.
+
+It imports the runtime's implementation and what that imports, no more, and pins itself to its CPUs before
+doing so, because runtimes size their thread pools when they are loaded.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import json
+import os
+import resource
+import statistics
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, suppress
+from multiprocessing.connection import Connection
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pqd_core import Session
+
+BLOCK_S = 0.05
+BLOCK_LEAST = 3
+"""A warm-up block lasts this long and holds at least so many inferences."""
+STEADY_BLOCKS = 3
+
+
+class Bench:
+    """One deployed file on the bench; the methods without underscore are what the other end may ask for."""
+
+    _session: Session
+    _images: Iterator[np.ndarray]
+
+    def open(
+        self,
+        load: str,
+        file: str,
+        settings: Any,
+        settings_type: str | None,
+        images: str,
+        batch: int,
+        threads: int,
+        cpus: list[int],
+    ) -> dict[str, Any]:
+        """The file is loaded and has run once; says which CPUs the process is pinned to, if it is."""
+        pinned = pin(cpus)
+        runtime = resolve_name(load)
+        if settings_type is not None:
+            settings = resolve_name(settings_type).model_validate(settings)
+        stored = np.load(images)
+        self._images = itertools.cycle(
+            [np.ascontiguousarray(part) for part in stored.reshape(-1, batch, *stored.shape[1:])]
+        )
+        self._session = runtime.open_session(Path(file), threads, settings, batch=batch)
+        self._times_ms(1)
+        return {"pinned": pinned}
+
+    def warm(self, limit_s: float, tolerance: float) -> dict[str, Any]:
+        """The file has run until its times were steady, or for `limit_s`; says which, and the last median."""
+        began, medians, inferences = time.perf_counter(), list[float](), 0
+        while not (steady := is_steady(medians, tolerance)) and time.perf_counter() - began < limit_s:
+            block = self._block_ms()
+            medians.append(statistics.median(block))
+            inferences += len(block)
+        return {
+            "steady": steady,
+            "inferences": inferences,
+            "seconds": time.perf_counter() - began,
+            "median_ms": medians[-1],
+        }
+
+    def turn(self, untimed_s: float, count: int) -> dict[str, Any]:
+        """`count` inferences, timed, after `untimed_s` of others, and how often the system took a core away."""
+        began = time.perf_counter()
+        while time.perf_counter() - began < untimed_s:
+            self._times_ms(1)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        times_ms = self._times_ms(count)
+        return {"times_ms": times_ms, "preempted": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before}
+
+    def _block_ms(self) -> list[float]:
+        times_ms = self._times_ms(BLOCK_LEAST)
+        while sum(times_ms) < BLOCK_S * 1e3:
+            times_ms += self._times_ms(1)
+        return times_ms
+
+    def _times_ms(self, count: int) -> list[float]:
+        session, times_ms = self._session, []
+        for images in itertools.islice(self._images, count):
+            began = time.perf_counter_ns()
+            session(images)
+            times_ms.append((time.perf_counter_ns() - began) / 1e6)
+        return times_ms
+
+
+def is_steady(medians: list[float], tolerance: float) -> bool:
+    """The last blocks differ by a share of at most `tolerance`."""
+    last = medians[-STEADY_BLOCKS:]
+    return len(last) == STEADY_BLOCKS and max(last) - min(last) <= tolerance * min(last)
+
+
+def pin(cpus: list[int]) -> list[int] | None:
+    """The CPUs that this process is bound to from here on; None where the system does not allow it."""
+    try:
+        os.sched_setaffinity(0, cpus)
+    except (AttributeError, OSError):
+        return None
+    return cpus
+
+
+def serve(pipe: Connection) -> None:
+    """Answer each request `[task, arguments]` with a JSON object until the other end is closed."""
+    bench = Bench()
+    gc.disable()
+    with suppress(EOFError):
+        while True:
+            task, arguments = json.loads(pipe.recv_bytes())
+            gc.collect()
+            pipe.send_bytes(json.dumps(_answer(bench, task, arguments)).encode())
+
+
+def _answer(bench: Bench, task: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        answer: dict[str, Any] = getattr(bench, task)(**arguments)
+    except Exception as error:
+        return {"error": f"{type(error).__name__}: {error}"}
+    return answer
+
+
+if __name__ == "__main__":
+    with closing(Connection(int(sys.argv[1]))) as _pipe:
+        serve(_pipe)

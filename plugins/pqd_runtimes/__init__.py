@@ -1,0 +1,78 @@
+"""Runtimes to deploy to: ONNX Runtime, OpenVINO, and PyTorch itself (eager or compiled)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import Field
+
+from pqd_core import RuntimeDef, Settings, hookimpl
+
+MAX_MEGABYTES = 2048
+
+
+class RuntimeSettings(Settings):
+    """What every runtime here has."""
+
+    max_megabytes: int = Field(MAX_MEGABYTES, ge=1, description="Files larger than this are not opened.")
+
+
+class OnnxRuntimeSettings(RuntimeSettings):
+    """Settings of `onnxruntime`."""
+
+    spinning: bool = Field(
+        True,
+        description="Threads wait for the next operator in a busy loop: faster, and it burns CPU during a call "
+        "(never between calls).",
+    )
+
+
+class OpenVinoSettings(RuntimeSettings):
+    """Settings of `openvino`."""
+
+    precision: Literal["f32", "bf16", "f16"] = Field(
+        "f32",
+        description="What float operators compute in. Left alone, OpenVINO silently takes bf16 where the CPU has it.",
+    )
+
+
+class TorchSettings(RuntimeSettings):
+    """Settings of `torch`."""
+
+    mode: Literal["eager", "compiled"] = Field(
+        "eager",
+        description="eager runs the graph operator by operator, quantization simulated in float; compiled freezes it "
+        "with Inductor, which runs INT8 on x86 and needs a C++ compiler.",
+    )
+
+
+RUNTIMES = (
+    RuntimeDef(
+        name="onnxruntime",
+        summary="an ONNX file in ONNX Runtime, on the CPU",
+        settings=OnnxRuntimeSettings,
+        load="pqd_runtimes.onnx_runtime",
+        requires=("onnxruntime", "onnx", "onnxscript", "torch"),
+    ),
+    RuntimeDef(
+        name="openvino",
+        summary="OpenVINO IR, on the CPU",
+        settings=OpenVinoSettings,
+        load="pqd_runtimes.openvino_runtime",
+        requires=("openvino", "onnx", "onnxscript", "torch"),
+    ),
+    RuntimeDef(
+        name="torch",
+        summary="a torch.export program in PyTorch, eager or compiled, on the CPU",
+        settings=TorchSettings,
+        load="pqd_runtimes.torch_runtime",
+        requires=("torch", "torchao"),
+    ),
+)
+
+
+@hookimpl
+def pqd_runtimes() -> Iterable[RuntimeDef]:
+    """Bring the runtimes."""
+    return RUNTIMES

@@ -1,0 +1,144 @@
+"""The ONNX file that both ONNX Runtime and OpenVINO are fed from."""
+
+from __future__ import annotations
+
+import ast
+import os
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from pqd_runtimes.onnx_graph import layer_weights
+from pqd_runtimes.program import exported_program
+from pqd_runtimes.refusals import told_as
+
+OPSET = 20
+"""Quantized tensors have their two operators since 10, per-channel scales since 13; both runtimes fuse this one's."""
+SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def onnx_file(model: nn.Module, example: Tensor, shared: Path) -> Path:
+    """`shared/model.onnx`, made unless it is there: the same model gives the same bytes.
+
+    Quantized tensors are QuantizeLinear/DequantizeLinear pairs around float operators; int8 weights are stored as
+    int8. Batch norms that follow a convolution are folded into it.
+
+    Raises:
+        DeployError: the model cannot be traced, or has an operator that ONNX has no counterpart for.
+    """
+    file = shared / "model.onnx"
+    if not file.exists():
+        proto = _translated(model, example)
+        finish(proto)
+        aside = shared / f"model.onnx.{os.getpid()}"
+        aside.write_bytes(proto.SerializeToString(deterministic=True))
+        aside.replace(file)
+    return file
+
+
+def _translated(model: nn.Module, example: Tensor) -> ModelProto:
+    program = exported_program(model, example)
+    with told_as("export", "the model cannot be translated to ONNX", "deploy it with the torch runtime"):
+        translated = torch.onnx.export(
+            program,
+            (),
+            dynamo=True,
+            external_data=False,
+            optimize=True,  # folds constants, which leaves int8 zero points, and batch norms
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["logits"],
+            verbose=False,
+        )
+        assert translated is not None
+        return translated.model_proto
+
+
+def finish(proto: ModelProto) -> None:
+    """Layers have their names, the classifier an integer bias, and nothing tells of the machine that exported."""
+    _name_layers(proto.graph)
+    _integer_bias(proto.graph)
+    _strip(proto)
+    for value in chain(proto.graph.input, proto.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+
+
+def _name_layers(graph: GraphProto) -> None:
+    """Rewriting leaves some weights under made-up names; they are `<layer>.weight` again, and the nodes `<layer>`."""
+    renamed: dict[str, str] = {}
+    taken = {tensor.name for tensor in graph.initializer}
+    for node, tensor, _ in layer_weights(graph):
+        if not tensor.name.endswith(".weight"):
+            name = f"{_scope(node)}.weight"
+            if name not in taken:
+                renamed[tensor.name] = tensor.name = name
+                taken.add(name)
+        node.name = tensor.name.removesuffix(".weight")
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            node.input[index] = renamed.get(name, name)
+
+
+def _scope(node: NodeProto) -> str:
+    """The path of the module that a node comes from; the node's own name if it comes from none."""
+    found = next((prop.value for prop in node.metadata_props if prop.key == SCOPES), "[]")
+    scopes = [scope for scope in ast.literal_eval(found)[:-1] if scope]
+    return str(scopes[-1]) if scopes else node.name
+
+
+def _integer_bias(graph: GraphProto) -> None:
+    """The bias of each quantized linear layer whose output stays float is int32, in units of its products.
+
+    ONNX Runtime does so itself where an output is quantized. Where it is not (the classifier), it keeps the layer in
+    float because of its float bias, and dequantizes the weight anew on every call.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    readers = {name: node for node in graph.node for name in node.input}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for index, node in reversed(list(enumerate(graph.node))):
+        sources = [makers.get(name) for name in node.input[:2]]
+        if node.op_type != "Gemm" or node.output[0] in readers or len(node.input) < 3 or node.input[2] not in stored:
+            continue
+        if not all(source is not None and source.op_type == "DequantizeLinear" for source in sources):
+            continue
+        scales = [numpy_helper.to_array(stored[source.input[1]]) for source in sources if source is not None]
+        new = _quantized_bias(node, numpy_helper.to_array(stored[node.input[2]]), np.multiply(*scales))
+        if new:
+            graph.initializer.extend(new)
+            graph.initializer.remove(stored[node.input[2]])
+            graph.node.insert(index, _dequantize(node))
+
+
+def _quantized_bias(node: NodeProto, bias: np.ndarray, scale: np.ndarray) -> list[Any]:
+    name, scale = node.input[2], np.broadcast_to(scale, bias.shape).astype(np.float32)
+    steps = np.rint(bias.astype(np.float64) / scale)
+    if np.abs(steps).max() >= 2**30:  # would leave too little of int32 to the sum of products
+        return []
+    parts = {"quantized": steps.astype(np.int32), "scale": scale, "zero_point": np.zeros(bias.shape, np.int32)}
+    return [numpy_helper.from_array(array, f"{name}.{part}") for part, array in parts.items()]
+
+
+def _dequantize(node: NodeProto) -> NodeProto:
+    name, node.input[2] = node.input[2], f"{node.input[2]}.dequantized"
+    inputs = [f"{name}.{part}" for part in ("quantized", "scale", "zero_point")]
+    return helper.make_node("DequantizeLinear", inputs, [node.input[2]], name=node.input[2], axis=0)
+
+
+def _strip(proto: ModelProto) -> None:
+    """Stack traces, node metadata and shapes of intermediate tensors are gone; 137 kB of them in a ResNet-20."""
+    graph = proto.graph
+    del graph.value_info[:]
+    for thing in _described(proto, graph):
+        thing.ClearField("doc_string")
+        thing.ClearField("metadata_props")
+
+
+def _described(proto: ModelProto, graph: GraphProto) -> Iterator[Any]:
+    parts: Iterable[Any] = chain(graph.node, graph.initializer, graph.input, graph.output)
+    return chain((proto, graph), parts)

@@ -1,0 +1,73 @@
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnxruntime
+
+from pqd_runtimes import OnnxRuntimeSettings
+from pqd_runtimes.onnx_graph import read_onnx, weights
+from pqd_runtimes.refusals import EXPORT_AGAIN, told_as
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+__all__ = ["OnnxSession", "export", "open_session", "weights"]
+
+ERRORS_ONLY = 3
+
+
+def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settings: OnnxRuntimeSettings) -> Path:
+    """`folder/model.onnx`, a copy of the ONNX file in `shared`."""
+    from pqd_runtimes.onnx_file import onnx_file  # a process that only runs a file needs no torch
+
+    return Path(shutil.copyfile(onnx_file(model, example, shared), folder / "model.onnx"))
+
+
+class OnnxSession:
+    """An ONNX file, ready to run."""
+
+    def __init__(self, session: onnxruntime.InferenceSession) -> None:
+        self._session: onnxruntime.InferenceSession | None = session
+        self._input = session.get_inputs()[0].name
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Logits, float32 (N, classes), of normalized float32 images (N, C, H, W)."""
+        assert self._session is not None, "the session is closed"
+        logits: np.ndarray = self._session.run(None, {self._input: images})[0]
+        return logits
+
+    def close(self) -> None:
+        """Give back the session's memory and threads."""
+        self._session = None
+
+
+def open_session(file: Path, threads: int, settings: OnnxRuntimeSettings, batch: int | None = None) -> OnnxSession:
+    """Load `file` on `threads` threads, one operator at a time; a fixed `batch` gives every tensor a known size.
+
+    Raises:
+        DeployError: the file is damaged or is no file of ours.
+    """
+    read_onnx(file, settings.max_megabytes)
+    options = session_options(threads, settings, batch)
+    with told_as(file, "ONNX Runtime cannot load it", EXPORT_AGAIN):
+        return OnnxSession(onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"]))
+
+
+def session_options(threads: int, settings: OnnxRuntimeSettings, batch: int | None) -> onnxruntime.SessionOptions:
+    """Options for one request at a time on `threads` threads, the calling one among them."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = ERRORS_ONLY
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spinning)))
+    # Else the threads go on spinning after a call, and slow down whatever is measured next.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if batch is not None:
+        options.add_free_dimension_override_by_name("batch", batch)
+    return options

@@ -1,0 +1,45 @@
+"""Errors of foreign libraries and files that cannot be trusted, told to a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pqd_core import DeployError, Problem
+from pqd_runtimes import MAX_MEGABYTES
+
+EXPORT_AGAIN = "export it again"
+
+
+@contextmanager
+def told_as(where: str | Path, what: str, hint: str = "") -> Iterator[None]:
+    """Whatever is raised inside leaves as a `DeployError` that says `what` could not be done to `where`."""
+    try:
+        yield
+    except DeployError:
+        raise
+    except Exception as error:
+        cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+        raise DeployError(Problem(str(where), f"{what}: {cause.strip()[:300]}", hint)) from error
+
+
+def refuse(file: Path, what: str, hint: str = EXPORT_AGAIN) -> DeployError:
+    """The error for a file that is not to be opened."""
+    return DeployError(Problem(str(file), what, hint))
+
+
+def check_size(file: Path, max_megabytes: int = MAX_MEGABYTES) -> int:
+    """The size of `file` in bytes.
+
+    Raises:
+        DeployError: there is no such file, it is empty, or it is larger than `max_megabytes`.
+    """
+    if not file.is_file():
+        raise refuse(file, "there is no such file")
+    size = file.stat().st_size
+    if not size:
+        raise refuse(file, "the file is empty")
+    if size > max_megabytes * 2**20:
+        raise refuse(file, f"{size / 2**20:.0f} MB is over the limit of {max_megabytes} MB", "raise max_megabytes")
+    return size

@@ -1,0 +1,118 @@
+"""What follows from the times of many rounds, and which files are timed side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from attrs import evolve
+from measure_kit import deployed
+from pqd_measure.cores import pick_cpus
+from pqd_measure.latency import reference_of
+from pqd_measure.rounds import (
+    groups_with_references,
+    latency,
+    latency_p95,
+    paired_ratio,
+    shuffled_rounds,
+    throughput,
+)
+from pqd_measure.worker import Bench, is_steady
+
+
+def test_every_round_holds_every_candidate_once_in_an_order_of_its_own() -> None:
+    orders = list(shuffled_rounds("abcdef", 20, seed=1))
+    assert all(sorted(order) == list("abcdef") for order in orders)
+    assert len({tuple(order) for order in orders}) > 10
+    assert orders == list(shuffled_rounds("abcdef", 20, seed=1))
+    assert orders != list(shuffled_rounds("abcdef", 20, seed=2))
+
+
+def test_a_drift_of_the_machine_cancels_in_the_paired_ratio_only() -> None:
+    drift = np.linspace(1, 10, 15)[:, None] * np.ones((1, 8))
+    ratio = paired_ratio(0.5 * drift, drift, seed=0)
+    assert ratio.value == pytest.approx(0.5)
+    assert ratio.spread < 1e-9
+    assert latency(drift, seed=0).spread > 1
+
+
+def test_estimates_are_the_statistics_of_all_times() -> None:
+    times_ms = np.random.default_rng(0).gamma(4, 1, (15, 9))
+    assert latency(times_ms, 0).value == np.median(times_ms)
+    assert latency_p95(times_ms, 0).value == np.percentile(times_ms, 95)
+    assert throughput(times_ms, 8, 0).value == pytest.approx(8 * times_ms.size / (times_ms.sum() / 1e3))
+
+
+def test_an_interval_contains_its_value_and_the_same_seed_gives_the_same() -> None:
+    times_ms = np.random.default_rng(0).gamma(4, 1, (15, 9))
+    found = latency(times_ms, 5)
+    assert found.low < found.value < found.high
+    assert found == latency(times_ms, 5)
+
+
+def test_inferences_that_resemble_each_other_within_a_round_do_not_narrow_the_interval() -> None:
+    level = np.random.default_rng(0).normal(10, 1, (15, 1))
+    few, many = latency(level * np.ones((1, 2)), 0).spread, latency(level * np.ones((1, 200)), 0).spread
+    assert many == pytest.approx(few)
+    assert many > 0.2
+
+
+def test_times_that_never_differ_have_no_spread() -> None:
+    assert latency(np.full((5, 2), 3.0), 0).spread == 0
+
+
+def test_groups_hold_every_candidate_beside_its_reference_and_stay_small() -> None:
+    references = [0, 0, 0, 3, 3, 3, 0, None]
+    groups = list(groups_with_references(references, at_once=3))
+    assert all(len(group) <= 3 for group in groups)
+    for index, reference in enumerate(references):
+        assert any({index, reference} - {None} <= set(group) for group in groups)
+    assert list(groups_with_references(references, at_once=16)) == [list(range(8))]
+
+
+def test_the_reference_is_the_dense_network_of_the_same_runtime_settings_and_seed(tmp_path: Path) -> None:
+    dense = deployed(tmp_path, "dense")
+    candidates = [
+        evolve(dense, runtime="other"),
+        evolve(dense, seed=1),
+        evolve(dense, settings=None),
+        dense,
+        evolve(dense, pipeline=("magnitude",)),
+        evolve(dense, pipeline=("magnitude",), seed=1),
+        evolve(dense, pipeline=("magnitude",), seed=2),
+        evolve(dense, pipeline=("magnitude",), runtime="third"),
+    ]
+    assert [reference_of(one, candidates) for one in candidates] == [0, 1, 2, 3, 3, 1, 1, None]
+
+
+def test_times_are_steady_once_three_blocks_in_a_row_agree() -> None:
+    assert not is_steady([], 0.05)
+    assert not is_steady([1.0, 1.0], 0.05)
+    assert not is_steady([1.0, 1.0, 1.06], 0.05)
+    assert is_steady([9.0, 1.0, 1.04, 1.0], 0.05)
+
+
+def test_a_warm_up_goes_on_until_steady_or_says_that_it_was_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    cooling = iter([5.0, 3.0, 2.0, 1.0, 1.0, 1.01, 0.5])
+    monkeypatch.setattr(Bench, "_block_ms", lambda bench: [next(cooling)] * 4)
+    found = Bench().warm(limit_s=60, tolerance=0.05)
+    assert (found["steady"], found["inferences"], found["median_ms"]) == (True, 24, 1.01)
+
+    growing = iter(np.geomspace(1, 1e300, 100_000))
+    monkeypatch.setattr(Bench, "_block_ms", lambda bench: [float(next(growing))])
+    assert not Bench().warm(limit_s=0.01, tolerance=0.001)["steady"]
+
+
+def test_one_cpu_of_each_physical_core_is_taken_first(tmp_path: Path) -> None:
+    for cpu, siblings in enumerate(["0-1", "0-1", "2-3", "2-3"]):
+        (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
+        (tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list").write_text(siblings + "\n")
+    assert pick_cpus(2, {0, 1, 2, 3}, tmp_path) == [0, 2]
+    assert pick_cpus(3, {0, 1, 2, 3}, tmp_path) == [0, 2, 1]
+    assert pick_cpus(2, {1, 3}, tmp_path) == [1, 3]
+    assert pick_cpus(8, {0, 1}, tmp_path) == [0, 1]
+
+
+def test_without_a_known_topology_the_first_cpus_are_taken(tmp_path: Path) -> None:
+    assert pick_cpus(2, {4, 6, 5}, tmp_path) == [4, 5]
