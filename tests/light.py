@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pqd_core import (
     Deployed,
+    FactDef,
     MeasureContext,
     Measurement,
     MeasurerDef,
@@ -69,6 +70,16 @@ class Nudge:
         return model
 
 
+class Bulky(Nudge):
+    """A stage whose evidence takes a megabyte."""
+
+    @staticmethod
+    def run(model: nn.Module, settings: NudgeSettings, context: StageContext) -> nn.Module:
+        """The network as it was, and its burden."""
+        context.give("burdened", {"burden": torch.zeros(2**18)})
+        return model
+
+
 class _LightSession:
     def __init__(self, file: Path) -> None:
         self.net = ToyNet(1, CLASSES).eval()
@@ -112,6 +123,9 @@ class LightSize:
         return [[Measurement("size_bytes", d.file.stat().st_size, "bytes", "lower")] for d in candidates]
 
 
+BURDENED = FactDef("burdened", "a megabyte was left as evidence", lambda model, evidence: [])
+
+
 def stage_record(name: str, load: Callable[..., Any] | object = Nudge, **fields: Any) -> StageDef:
     """A stage that does what `nudge` does, under another name and with other declarations."""
     given = {"name": name, "kind": "toy", "summary": "Adds noise.", "load": load, "settings": NudgeSettings}
@@ -120,8 +134,8 @@ def stage_record(name: str, load: Callable[..., Any] | object = Nudge, **fields:
 
 @hookimpl
 def pqd_stages() -> Iterable[StageDef]:
-    """Bring `nudge`."""
-    return [stage_record("nudge")]
+    """Bring `nudge` and `bulky`."""
+    return [stage_record("nudge"), stage_record("bulky", Bulky, gives=(BURDENED,))]
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""Distillation: `logit-kd`, which trains towards a teacher's softened answers."""
+"""Knowledge distillation: `logit-kd`."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pqd_core import BackboneEntry, CheckpointPath, Settings, StageDef, Training
 
 
 class Teacher(Settings):
-    """A network to learn from, other than the dense baseline."""
+    """A trained network to learn from; it may be of any architecture and width."""
 
-    backbone: BackboneEntry = Field(description="Its architecture; it may be wider than the student.")
+    backbone: BackboneEntry = Field(description="Its architecture, as under `backbone`.")
     checkpoint: CheckpointPath = Field(description="Its weights: safetensors, or a state dict saved by torch.save.")
 
 
 class LogitKdSettings(Settings):
     """Whom the network learns from, and how much."""
 
-    temperature: float = Field(4.0, gt=0, description="Softens both answers before they are compared.")
-    alpha: float = Field(0.5, ge=0, le=1, description="Weight of the teacher's answer; the label has the rest.")
-    teacher: Teacher | None = Field(None, description="The dense baseline if not given.")
-    training: Training = Field(Training(lr=0.01), description="How the network is trained in this stage.")
+    temperature: float = Field(4.0, gt=0, description="Divides the logits of both; higher shows more of the teacher.")
+    alpha: float = Field(0.9, ge=0, le=1, description="Weight of the teacher's answers; the labels get the rest.")
+    teacher: Teacher | None = Field(None, description="The teacher; the dense baseline if not given.")
+    training: Training = Field(Training(lr=0.01), description="How the network is trained.")
 
 
 @hookimpl
@@ -31,8 +31,11 @@ def pqd_stages() -> Iterable[StageDef]:
     yield StageDef(
         name="logit-kd",
         kind="distill",
-        summary="Trains towards the softened logits of a teacher (Hinton, Vinyals and Dean 2015).",
+        summary="The network learns the softened class probabilities of a teacher (Hinton, Vinyals and Dean 2015).",
         settings=LogitKdSettings,
-        needs=("trainable",),
+        no_gain={
+            "latency_ms": "distillation changes what the weights are, not how many or of what type",
+            "size_bytes": "distillation changes what the weights are, not how many or of what type",
+        },
         load="pqd_distill.logit_kd",
     )

@@ -42,14 +42,15 @@ class WeightFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
         if not self.rounds:
             return weight
         steps = self.steps_of(weight).view(-1, *[1] * (weight.dim() - 1))
-        return _RoundPerChannel.apply(weight.float(), steps)  # type: ignore[no-any-return,no-untyped-call]
+        rounded: Tensor = _RoundPerChannel.apply(weight.float(), steps)
+        return rounded
 
     def steps_of(self, weight: Tensor) -> Tensor:
         """The step of each output channel, shape (out,)."""
         largest = weight.detach().float().abs().flatten(1).amax(1)
         return (largest / self.quant_max).clamp_(min=SMALLEST_STEP)
 
-    def calculate_qparams(self) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Step and zero point of each output channel."""
         return self.steps, torch.zeros_like(self.steps, dtype=torch.int64)
 
@@ -60,7 +61,7 @@ class _RoundPerChannel(torch.autograd.Function):
         return torch.div(weight, steps).round_().mul_(steps)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return gradient, None
 
 
@@ -88,7 +89,8 @@ class ActivationFakeQuant(FusedMovingAvgObsFakeQuantize):  # type: ignore[misc]
             return x
         step, zero = self.scale.item(), self.zero_point.item()
         lowest, highest = self.quant_min - zero, self.quant_max - zero
-        return _RoundPerTensor.apply(x, step, lowest, highest)  # type: ignore[no-any-return,no-untyped-call]
+        rounded: Tensor = _RoundPerTensor.apply(x, step, lowest, highest)
+        return rounded
 
     def observe(self, x: Tensor) -> None:
         """Move the range towards that of `x`.
@@ -115,6 +117,6 @@ class _RoundPerTensor(torch.autograd.Function):
         return torch.mul(x, 1 / step).round_().clamp_(lowest, highest).mul_(step)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
         (x,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.bounds), None, None, None

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
 from pqd_int8.quantizer import LAYERS, MOVES, A, batch_norm_after, called, end_of_chain
+from pqd_int8.target import FULL
 
 LARGEST_BIAS = 2**30
 """Runtimes add the bias as int32 in units of (input step * weight step); this leaves half of the range to the sums."""
@@ -80,7 +81,8 @@ def affine_of(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 def convolve_batch_norms(model: GraphModule) -> None:
     """A batch norm between two grids, as before a convolution in pre-activation networks, is a depthwise convolution.
 
-    Runtimes have integer kernels for that and none for batch norm. One weight per channel is exact on its own grid.
+    Runtimes have integer kernels for that and none for batch norm. One weight per channel is exact on its own grid,
+    and one product never saturates, so the full range serves every CPU.
     """
     for node in list(model.graph.nodes):
         norm = called(node, model)
@@ -99,8 +101,8 @@ def _convolve(model: GraphModule, node: Node, norm: nn.BatchNorm2d) -> None:
     layer = nn.Conv2d(len(factor), len(factor), 1, groups=len(factor))
     layer.weight, layer.bias = nn.Parameter(factor.view(-1, 1, 1, 1)), nn.Parameter(offset)
     name, graph = str(node.target), model.graph
+    layer.add_module("rounded", WeightFakeQuant(FULL.low, FULL.high, torch.int8, torch.per_channel_symmetric))
     model.add_submodule(name, layer)
-    model.add_submodule(f"{name}.rounded", WeightFakeQuant(-127, 127, torch.int8, torch.per_channel_symmetric))
     with graph.inserting_before(node):
         weight = graph.call_module(f"{name}.rounded", (graph.get_attr(f"{name}.weight"),))
         args = (node.args[0], weight, graph.get_attr(f"{name}.bias"), [1, 1], [0, 0], [1, 1], len(factor))

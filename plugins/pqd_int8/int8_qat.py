@@ -53,7 +53,7 @@ def restructure(model: nn.Module, settings: Int8QatSettings, context: StageConte
 def run(model: nn.Module, settings: Int8QatSettings, context: StageContext) -> nn.Module:
     """Ranges are set from training images, then the network is trained; no epochs: post-training quantization."""
     calibrate(model, settings, context)
-    return fit(model, context, settings.training, on_step=[_settle_late(model, settings.freeze_at)])
+    return fit(model, context, settings.training, on_step=[settle_late(model, settings.freeze_at)])
 
 
 def freeze(model: nn.Module) -> nn.Module:
@@ -125,7 +125,7 @@ def _set_rounding(model: nn.Module, on: bool) -> None:
             part.enable_fake_quant(on)
 
 
-def _settle_late(model: nn.Module, share: float) -> Callable[[int, int], None]:
+def settle_late(model: nn.Module, share: float) -> Callable[[int, int], None]:
     """A callback of `fit` that stops ranges and batch-norm statistics once `share` of the steps are done."""
 
     def settle(done: int, total: int) -> None:

@@ -28,7 +28,7 @@ from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
 from pqd_int8.target import WeightRange
 
 A = torch.ops.aten
-LAYERS = (A.conv1d.default, A.conv2d.default, A.linear.default)
+LAYERS = (A.conv1d.default, A.conv1d.padding, A.conv2d.default, A.conv2d.padding, A.linear.default)
 ADDS = (A.add.Tensor, A.add_.Tensor)
 AVERAGES = (A.adaptive_avg_pool2d.default, A.avg_pool2d.default, A.mean.dim)
 RELUS = (A.relu.default, A.relu_.default, A.hardtanh.default, A.hardtanh_.default)
@@ -144,4 +144,3 @@ def _only_user(node: Node) -> Node | None:
 def _is_result(node: Node) -> bool:
     """The network's output, or nothing but a move away from it."""
     return all(user.op == "output" or (user.target in MOVES and _is_result(user)) for user in node.users)
-

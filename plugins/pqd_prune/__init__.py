@@ -1,9 +1,9 @@
-"""Pruning: `magnitude`, which zeroes the smallest weights and keeps them zero."""
+"""Pruning by magnitude: `magnitude`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,24 +11,24 @@ from pqd_core import Settings, StageDef, Training, hookimpl
 
 
 class MagnitudeSettings(Settings):
-    """How many weights go, which, when, and how the network is trained meanwhile."""
+    """How many weights go, among which they are compared, when, and how the network is trained meanwhile."""
 
-    sparsity: float = Field(0.7, gt=0, lt=1, description="Share of the included weights that are zero at the end.")
+    sparsity: float = Field(0.7, gt=0, lt=1, description="Share of the included weights that are zero in the end.")
     scope: Literal["global", "layer"] = Field(
-        "global", description="Rank the weights of all layers together, or take the same share of each layer."
+        "global", description="Compare weights over all included layers, or within each layer."
     )
+    include: tuple[str, ...] = Field(("*",), description="Globs over layer names: what is pruned.")
+    exclude: tuple[str, ...] = Field((), description="Globs over layer names: what is kept whole all the same.")
     schedule: Literal["one-shot", "gradual"] = Field(
-        "one-shot", description="Prune at once and train on, or step by step along a cubic (Zhu and Gupta 2017)."
+        "one-shot", description="All at once and then training, or more and more during training (cubic)."
     )
-    begin: float = Field(0.0, ge=0, lt=1, description="Share of the stage's steps after which gradual pruning begins.")
-    end: float = Field(0.7, gt=0, le=1, description="Share of the stage's steps after which gradual pruning is done.")
-    updates: int = Field(20, ge=1, description="How many times gradual pruning takes weights away.")
-    include: tuple[str, ...] = Field(("*",), description="Globs over layer names: whose weights may go.")
-    exclude: tuple[str, ...] = Field((), description="Globs over layer names: whose weights stay all the same.")
-    training: Training = Field(Training(lr=0.02), description="How the network is trained in this stage.")
+    begin: float = Field(0.0, ge=0, lt=1, description="Gradual: share of the steps after which pruning begins.")
+    end: float = Field(0.5, gt=0, le=1, description="Gradual: share of the steps after which pruning has ended.")
+    interval: int = Field(10, ge=1, description="Gradual: optimizer steps from one pruning to the next.")
+    training: Training = Field(Training(lr=0.02), description="How the network is trained after or while it is pruned.")
 
     @model_validator(mode="after")
-    def _begins_before_it_ends(self) -> MagnitudeSettings:
+    def _begins_before_it_ends(self) -> Self:
         if self.begin >= self.end:
             raise ValueError(f"begin ({self.begin}) must be less than end ({self.end})")
         return self
@@ -40,13 +40,13 @@ def pqd_stages() -> Iterable[StageDef]:
     yield StageDef(
         name="magnitude",
         kind="prune",
-        summary="Zeroes the smallest weights, anywhere (Han et al. 2015), and keeps them zero.",
+        summary="The smallest weights of convolutions and linear layers become zero and stay zero (unstructured).",
         settings=MagnitudeSettings,
         needs=("trainable",),
         gives=("sparse",),
-        load="pqd_prune.magnitude",
         no_gain={
-            "latency_ms": "the runtime runs dense kernels, which take as long for a zero as for any other weight",
-            "size_bytes": "the file stores zeros like other weights; size_zstd_bytes shows what they save compressed",
+            "latency_ms": "the runtime runs dense kernels, which multiply by a zero as by any other weight",
+            "macs": "single weights were removed, not channels: every layer keeps its shape",
         },
+        load="pqd_prune.magnitude",
     )

@@ -1,152 +1,133 @@
-"""Magnitude pruning (Han et al. 2015, arXiv:1506.02626): the smallest weights become zero and stay zero.
+"""Unstructured pruning by magnitude: the weights nearest to zero become zero, for good.
 
-It knows weights by name alone, so a network of modules and one traced for quantization are pruned alike. The masks are
-the evidence of the fact `sparse`: `fit` applies them after every optimizer step, in this stage and in all later ones.
+The masks are the evidence of the fact `sparse`. `fit` lays them on again after every optimizer step, in this stage and
+in every later one. What an earlier `magnitude` has pruned stays pruned and counts towards this one's share.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from pqd_core import PqdError, Problem, StageContext, fit
+from pqd_core import StageContext, fit
 from pqd_prune import MagnitudeSettings
+from pqd_prune.layers import choose_layers, weight_names
 
-Weights = dict[str, Tensor]
-Masks = dict[str, Tensor]
+Weights = Mapping[str, Tensor]
+Prune = Callable[[float], None]
 
 
 def restructure(model: nn.Module, settings: MagnitudeSettings, context: StageContext) -> nn.Module:
-    """The structure stays: a zero takes the place of a weight."""
+    """Nothing changes: a pruned weight has the shape it had."""
     return model
 
 
 def run(model: nn.Module, settings: MagnitudeSettings, context: StageContext) -> nn.Module:
-    """The share `settings.sparsity` of the included weights is zero, and the network is trained around the holes.
+    """`sparsity` of the chosen weights are zero, and the network is trained around them.
 
     Raises:
-        PqdError: a glob fits no layer, or so much is to go that a layer would be left without a weight.
+        PqdError: a glob fits none of the network's layers.
     """
-    model.to(context.device)
-    weights, before = choose_weights(model, settings), dict(context.facts.get("sparse", {}))
+    by_layer = weight_names(model)
+    chosen = [by_layer[layer] for layer in choose_layers(sorted(by_layer), settings)]
+    groups = [chosen] if settings.scope == "global" else [[name] for name in chosen]
+    start = [_pruned_share(model, group, context) for group in groups]
 
-    def prune(sparsity: float) -> None:
-        context.give("sparse", before | masks_for(weights, sparsity, settings.scope, before))
+    def prune(progress: float) -> None:
+        for group, initial in zip(groups, start, strict=True):
+            _prune_group(model, group, cubic_sparsity(progress, initial, settings.sparsity), context)
 
-    on_step = []
     if settings.schedule == "gradual" and context.epochs:
-        prune(initial := sparsity_of(weights))
-        on_step.append(gradually(prune, settings, initial))
+        fit(model, context, settings.training, on_step=[_prune_gradually(prune, settings)])
     else:
-        prune(settings.sparsity)
-    context.hold_facts(model)
-    fit(model, context, settings.training, on_step=on_step)
-    context.log.info("pruned", sparsity=sparsity_of(weights), layers=_by_layer(choose_weights(model, settings)))
+        prune(1.0)
+        fit(model, context, settings.training)
+    _report(context, chosen)
     return model
 
 
 def freeze(model: nn.Module) -> nn.Module:
-    """Nothing to turn: the zeros are in the weights."""
+    """Nothing changes: the weights themselves are zero."""
     return model
 
 
-def choose_weights(model: nn.Module, settings: MagnitudeSettings) -> Weights:
-    """The weights of convolutions and linear layers that the globs choose, by parameter name.
+def cubic_sparsity(progress: float, initial: float, final: float) -> float:
+    """The share of zeros at `progress` in [0, 1] of the pruning (Zhu and Gupta 2017, arXiv:1710.01878, equation 1).
 
-    Raises:
-        PqdError: a glob fits no layer, or none is left.
+    An earlier stage may have pruned more than is asked for now; then nothing comes back.
     """
-    weights: Weights = {name: p for name, p in model.named_parameters() if p.dim() > 1 and name.endswith("weight")}
-    layers = {name: name.removesuffix("weight").rstrip("._") for name in weights}
-    known = f"the layers are {', '.join(layers.values())}"
-    problems = [
-        Problem(f"magnitude.{field}", f"{glob!r} fits no layer", known)
-        for field in ("include", "exclude")
-        for glob in getattr(settings, field)
-        if not any(fnmatchcase(layer, glob) for layer in layers.values())
-    ]
-    chosen = {
-        name: weight
-        for name, weight in weights.items()
-        if _fits(layers[name], settings.include) and not _fits(layers[name], settings.exclude)
-    }
-    if not chosen and not problems:
-        problems.append(Problem("magnitude.exclude", "leaves no layer to prune", known))
-    if problems:
-        raise PqdError(*problems)
-    return chosen
+    final = max(initial, final)
+    return final + (initial - final) * (1 - progress) ** 3
 
 
-def _fits(layer: str, globs: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(layer, glob) for glob in globs)
+def pruning_steps(total: int, settings: MagnitudeSettings) -> range:
+    """The optimizer steps, of `total`, after which weights are pruned: t0, t0 + dt, ..., t0 + n dt in the paper."""
+    first = int(settings.begin * total)
+    span = max(1, int(settings.end * total) - first)
+    interval = min(settings.interval, span)
+    return range(first, first + span // interval * interval + 1, interval)
+
+
+def _prune_gradually(prune: Prune, settings: MagnitudeSettings) -> Callable[[int, int], None]:
+    """A callback of `fit` that prunes a little more at each of the pruning steps."""
+
+    def prune_when_due(done: int, total: int) -> None:
+        steps = pruning_steps(total, settings)
+        if done in steps:
+            prune(steps.index(done) / (len(steps) - 1))
+
+    return prune_when_due
+
+
+def _pruned_share(model: nn.Module, names: list[str], context: StageContext) -> float:
+    masks = context.facts.get("sparse", {})
+    total = sum(model.get_parameter(name).numel() for name in names)
+    return sum(int((~masks[name].bool()).sum()) for name in names if name in masks) / total
 
 
 @torch.no_grad()
-def masks_for(weights: Mapping[str, Tensor], sparsity: float, scope: str, before: Mapping[str, Tensor]) -> Masks:
-    """For each weight a mask, True where it stays; what was pruned `before` stays pruned.
+def _prune_group(model: nn.Module, names: list[str], sparsity: float, context: StageContext) -> None:
+    """Prune weights that are compared with one another, and state it."""
+    weights = {name: model.get_parameter(name) for name in names}
+    held = context.facts.get("sparse", {})
+    masks = keep_largest(weights, held, sparsity)
+    for name, mask in masks.items():
+        weights[name].mul_(mask)
+    context.give("sparse", {**held, **masks})
 
-    Exactly `round(sparsity * n)` of the n weights go, over all layers or in each, unless more were gone already. The
-    largest weight of each layer is never among them, so that no layer is cut off.
 
-    Raises:
-        PqdError: that would need the largest weights as well.
+def keep_largest(weights: Weights, held: Weights, sparsity: float) -> dict[str, Tensor]:
+    """Masks (True: kept) that remove exactly round(sparsity * n) of the n weights, the smallest first.
+
+    Weights that `held` masks already remove go first. Of equal weights the earlier goes first: names in the order of
+    `weights`, then row by row. The largest weight of each tensor is kept, so that no layer goes silent.
     """
-    scores = {name: _protected(weight.abs().flatten()) for name, weight in weights.items()}
-    if scope == "layer":
-        kept = {name: _all_but_smallest(score, sparsity) for name, score in scores.items()}
-    else:
-        together = _all_but_smallest(torch.cat(list(scores.values())), sparsity)
-        kept = dict(zip(scores, torch.split(together, [len(score) for score in scores.values()]), strict=True))
-    masks = {name: keep.view_as(weights[name]) for name, keep in kept.items()}
-    return {name: mask & before[name].bool() if name in before else mask for name, mask in masks.items()}
+    scores = torch.cat([_scores(weight, held.get(name)) for name, weight in weights.items()])
+    count = min(round(sparsity * len(scores)), len(scores) - len(weights))
+    keep = torch.ones_like(scores, dtype=torch.bool)
+    if count:
+        limit = scores.kthvalue(count).values
+        keep &= scores >= limit
+        missing = count - int((~keep).sum())
+        keep[(scores == limit).nonzero()[:missing]] = False
+    parts = torch.split(keep, [weight.numel() for weight in weights.values()])
+    return {name: part.view_as(weight) for (name, weight), part in zip(weights.items(), parts, strict=True)}
 
 
-def _protected(score: Tensor) -> Tensor:
-    score[score.argmax()] = torch.inf
-    return score
+def _scores(weight: Tensor, held: Tensor | None) -> Tensor:
+    """|w| as float32 (n,): -1 where a mask removes the weight already, infinite for the largest."""
+    scores = weight.detach().float().abs().flatten()
+    if held is not None:
+        scores[~held.to(scores.device).bool().flatten()] = -1
+    scores[(scores == scores.max()).nonzero()[0]] = torch.inf
+    return scores
 
 
-def _all_but_smallest(score: Tensor, sparsity: float) -> Tensor:
-    """True for all scores but the `round(sparsity * n)` smallest; of equal ones the first go."""
-    count = round(sparsity * len(score))
-    if count == 0:
-        return torch.ones_like(score, dtype=torch.bool)
-    threshold = score.kthvalue(count).values
-    if threshold.isinf():
-        what = f"{sparsity:.2%} of {len(score)} weights would leave a layer without any"
-        raise PqdError(Problem("magnitude.sparsity", what, "prune less"))
-    smaller, equal = score < threshold, score == threshold
-    gone = smaller | (equal & (equal.cumsum(0) <= count - smaller.sum()))
-    return ~gone
-
-
-def gradually(
-    prune: Callable[[float], None], settings: MagnitudeSettings, initial: float
-) -> Callable[[int, int], None]:
-    """A callback for `fit` that prunes from `initial` to the final sparsity in `settings.updates` steps."""
-
-    def after_step(step: int, steps: int) -> None:
-        first, last = round(settings.begin * steps), max(1, round(settings.end * steps))
-        span = max(1, last - first)
-        every = max(1, span // settings.updates)
-        if step == last or (first < step < last and (step - first) % every == 0):
-            prune(cubic(initial, settings.sparsity, (step - first) / span))
-
-    return after_step
-
-
-def cubic(initial: float, final: float, done: float) -> float:
-    """The sparsity when the share `done` of the schedule is over (Zhu and Gupta 2017, arXiv:1710.01878, equation 1)."""
-    return final + (initial - final) * (1 - min(1.0, done)) ** 3
-
-
-def sparsity_of(weights: Mapping[str, Tensor]) -> float:
-    """The share of zeros in all the weights together."""
-    return sum(int((w == 0).sum()) for w in weights.values()) / sum(w.numel() for w in weights.values())
-
-
-def _by_layer(weights: Mapping[str, Tensor]) -> dict[str, float]:
-    return {name: round(float((weight == 0).float().mean()), 4) for name, weight in weights.items()}
+def _report(context: StageContext, names: list[str]) -> None:
+    masks = {name: context.facts["sparse"][name] for name in names}
+    zeros = {name: int((~mask).sum()) for name, mask in masks.items()}
+    layers = {name.removesuffix(".weight"): round(zeros[name] / mask.numel(), 4) for name, mask in masks.items()}
+    total = sum(mask.numel() for mask in masks.values())
+    context.log.info("pruned", sparsity=round(sum(zeros.values()) / total, 6), weights=total, layers=layers)

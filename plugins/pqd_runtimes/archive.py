@@ -1,10 +1,9 @@
 """Reading a `.pt2` file from a stranger without running what the stranger wrote.
 
-`torch.export.load` (2.15) is not made for that. It unpickles payloads that the archive marks as pickled and
-custom objects (`weights_only=False`), falls back to full unpickling of the sample inputs, evaluates shape
-expressions with sympy (Python's `eval`), compiles guards that come as source code, looks up any attribute below
-`torch` as an operator, and imports modules that tree specifications name. So nothing reaches it but a fresh
-archive that holds plain tensors, no pickle, and a graph in which every string is of a known, harmless form.
+`torch.export.load` (2.15) is not made for that: it unpickles weights that the archive marks as pickled and custom
+objects (`weights_only=False`), falls back to full unpickling of the sample inputs, evaluates shape expressions with
+sympy (Python's `eval`), and imports modules that tree specifications name. So nothing reaches it but a fresh archive
+that holds plain tensors, no pickle, and a graph in which every string is of a known, harmless form.
 """
 
 from __future__ import annotations

@@ -84,10 +84,10 @@ class _Frozen:
 
     def __call__(self, images: Tensor) -> Tensor:
         if images.shape in self._seen:
-            return cast(Tensor, self._run(images))
+            return cast("Tensor", self._run(images))
         # Dynamo reads this flag too, which `torch.compile(options=...)` sets for Inductor alone.
         with inductor_config.patch(freezing=True):
-            logits = cast(Tensor, self._run(images))
+            logits = cast("Tensor", self._run(images))
         self._seen.add(images.shape)
         return logits
 

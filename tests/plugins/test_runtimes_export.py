@@ -1,0 +1,239 @@
+"""What is deployed computes what the frozen model does, holds its weights, and nothing else."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import TensorProto
+from pqd_runtimes.onnx_runtime import session_options
+from runtime_kit import (
+    CONVOLUTIONS,
+    FORMS,
+    LINEARS,
+    NAMES,
+    SHAPE,
+    Shelf,
+    export,
+    images,
+    implementation,
+    reference,
+    settings_of,
+)
+from torch import Tensor, nn
+
+from pqd_core import DeployError
+
+KINDS = ("layerType", "runtimePrecision")
+LAYERS = ["block.0", "block.3", "depthwise", "head", "hidden", "stem", "widen"]
+
+
+@pytest.fixture(scope="module")
+def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
+    return Shelf(tmp_path_factory.mktemp("shelf"))
+
+
+def contents(file: Path) -> dict[str, bytes]:
+    return {part.name: part.read_bytes() for part in sorted(file.parent.iterdir())}
+
+
+def operators(graph: onnx.GraphProto) -> Counter[str]:
+    return Counter(node.op_type for node in graph.node)
+
+
+def optimized(file: Path, where: Path) -> onnx.GraphProto:
+    """The graph that ONNX Runtime really runs."""
+    options = session_options(1, settings_of("onnxruntime"), None)  # type: ignore[arg-type]
+    options.optimized_model_filepath = str(where / "optimized.onnx")
+    onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    return onnx.load(where / "optimized.onnx").graph
+
+
+@pytest.mark.parametrize("runtime", NAMES)
+@pytest.mark.parametrize("batch", [1, 7, 128])
+def test_the_float_file_agrees_with_torch_at_any_batch_size(shelf: Shelf, runtime: str, batch: int) -> None:
+    logits = shelf.session("float", runtime)(images(batch).numpy())
+    assert logits.dtype == np.float32
+    np.testing.assert_allclose(logits, reference(shelf.model("float"), images(batch)), atol=1e-5)
+
+
+@pytest.mark.parametrize("runtime", NAMES)
+@pytest.mark.parametrize("batch", [1, 7, 128])
+def test_the_int8_file_agrees_with_torch_at_any_batch_size(shelf: Shelf, runtime: str, batch: int) -> None:
+    """Within 3 % of the range of the logits: runtimes round a few activations to the next step."""
+    expected = reference(shelf.model("int8"), images(batch))
+    logits = shelf.session("int8", runtime)(images(batch).numpy())
+    assert np.abs(logits - expected).max() < 0.03 * np.ptp(reference(shelf.model("int8"), images(128)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("runtime", NAMES)
+def test_a_second_export_gives_the_same_bytes(shelf: Shelf, runtime: str, form: str, tmp_path: Path) -> None:
+    again = export(shelf.model(form), runtime, tmp_path / "again")
+    assert contents(again) == contents(shelf.file(form, runtime))
+
+
+def test_both_runtimes_are_fed_from_one_translation(shelf: Shelf, tmp_path: Path) -> None:
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shutil.copy(shelf.file("int8", "onnxruntime"), shared / "model.onnx")
+    for runtime in ("onnxruntime", "openvino"):
+        file = export(nn.Identity(), runtime, tmp_path / runtime, shared)  # would fail if it were translated
+        assert contents(file) == contents(shelf.file("int8", runtime))
+
+
+def test_int8_weights_are_stored_as_int8_only(shelf: Shelf) -> None:
+    graph = onnx.load(shelf.file("int8", "onnxruntime")).graph
+    kinds = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    assert {kinds[f"{layer}.weight"] for layer in LAYERS} == {TensorProto.INT8}
+    assert operators(graph)["DequantizeLinear"] > operators(graph)["QuantizeLinear"]
+    largest_float = max(np.prod(t.dims) for t in graph.initializer if t.data_type == TensorProto.FLOAT)
+    assert largest_float == 32  # scales and biases
+
+
+def test_int8_weights_have_one_scale_a_channel_and_no_zero_point(shelf: Shelf) -> None:
+    graph = onnx.load(shelf.file("int8", "onnxruntime")).graph
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    node = next(node for node in graph.node if node.input[0] == "widen.weight")
+    assert [(a.name, a.i) for a in node.attribute] == [("axis", 0)]
+    assert stored[node.input[1]].shape == (32,)
+    assert not stored[node.input[2]].any()
+
+
+def test_onnx_runtime_runs_no_layer_in_float(shelf: Shelf, tmp_path: Path) -> None:
+    found = operators(optimized(shelf.file("int8", "onnxruntime"), tmp_path))
+    assert (found["QLinearConv"], found["QGemm"], found["QLinearAdd"]) == (CONVOLUTIONS, LINEARS, 1)
+    assert not {"Conv", "FusedConv", "Gemm", "FusedGemm", "MatMul", "Add"} & set(found)
+
+
+def test_openvino_runs_no_layer_in_float(shelf: Shelf) -> None:
+    graph = shelf.session("int8", "openvino").compiled.get_runtime_model()
+    info = [{key: operator.get_rt_info()[key].astype(str) for key in KINDS} for operator in graph.get_ops()]
+    layers = [entry for entry in info if entry["layerType"] in ("Convolution", "FullyConnected")]
+    assert len(layers) == CONVOLUTIONS + LINEARS
+    assert {entry["runtimePrecision"] for entry in layers} <= {"u8", "i8"}
+
+
+def test_batch_norms_are_folded_into_the_float_onnx_file(shelf: Shelf) -> None:
+    found = operators(onnx.load(shelf.file("float", "onnxruntime")).graph)
+    assert found["Conv"] == CONVOLUTIONS
+    assert not found["BatchNormalization"]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_are_named_by_layer_and_have_the_same_zeros_everywhere(shelf: Shelf, form: str) -> None:
+    model = dict(shelf.model("float").named_modules())
+    for runtime in NAMES:
+        found = shelf.weights(form, runtime)
+        assert sorted(found) == LAYERS
+        for layer, weight in found.items():
+            original = model[layer].weight.detach()
+            assert weight.dtype == (np.int8 if form == "int8" else np.float32)
+            assert weight.size == original.numel()
+            pruned = int((original == 0).sum())
+            zeros = weight.size - np.count_nonzero(weight)
+            assert zeros == pruned if form == "float" else zeros >= pruned > 0, (runtime, layer)
+
+
+def test_int8_weights_are_the_same_integers_everywhere(shelf: Shelf) -> None:
+    found = [shelf.weights("int8", runtime) for runtime in NAMES]
+    for layer in LAYERS:
+        first, *others = (weights[layer].ravel() for weights in found)
+        assert all(np.array_equal(first, other) for other in others)
+        assert -64 <= first.min() < 0 < first.max() <= 63
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("runtime", NAMES)
+def test_a_file_tells_nothing_of_the_machine_that_made_it(shelf: Shelf, runtime: str, form: str) -> None:
+    for content in contents(shelf.file(form, runtime)).values():
+        assert b"runtime_kit" not in content
+        assert b"site-packages" not in content
+        assert str(shelf.folder).encode() not in content
+
+
+def test_an_int8_program_does_not_carry_its_float_weights_along(shelf: Shelf) -> None:
+    program = torch.export.load(shelf.file("int8", "torch"))
+    stored = [*program.state_dict.values(), *program.constants.values()]
+    assert max(tensor.numel() for tensor in stored if tensor.is_floating_point()) == 32  # scales and biases
+
+
+class Twice(nn.Module):
+    """One layer in two places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(3, 3, 3, padding=1), nn.Linear(3, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.conv(self.conv(x)).mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("runtime", NAMES)
+def test_a_layer_that_is_used_twice_is_stored_once(runtime: str, tmp_path: Path) -> None:
+    file = export(Twice().eval(), runtime, tmp_path / runtime)
+    assert sorted(implementation(runtime).weights(file)) == ["conv", "head"]
+
+
+class Tokens(nn.Module):
+    """A linear layer over a sequence, whose weight exporters like to transpose, and one called as a function."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Linear(SHAPE[0], 6), nn.Parameter(torch.randn(10, 6))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(self.embed(x.flatten(2).transpose(1, 2)).mean(1), self.head)
+
+
+@pytest.mark.parametrize("runtime", NAMES)
+def test_every_linear_layer_is_found_whatever_its_shape(runtime: str, tmp_path: Path) -> None:
+    model = Tokens().eval()
+    file = export(model, runtime, tmp_path / runtime)
+    found = implementation(runtime).weights(file)
+    assert {name: weight.size for name, weight in found.items()} == {"embed": 18, "head": 60}
+
+
+class FixedBatch(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(2, -1)
+
+
+class TwoOutputs(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.mean((2, 3)), x.amax((2, 3))
+
+
+class Branching(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.mean((2, 3)) if x.sum() > 0 else x.amax((2, 3))
+
+
+class Untranslatable(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.special.bessel_j1(x).mean((2, 3))
+
+
+@pytest.mark.parametrize("runtime", NAMES)
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [(FixedBatch(), "cannot trace"), (TwoOutputs(), "1 inputs and 2 outputs"), (Branching(), "cannot trace")],
+)
+def test_a_model_that_cannot_be_deployed_is_refused(
+    model: nn.Module, reason: str, runtime: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DeployError, match=reason):
+        export(model, runtime, tmp_path / runtime)
+
+
+def test_an_operator_without_a_counterpart_in_onnx_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DeployError, match="bessel_j1"):
+        export(Untranslatable(), "onnxruntime", tmp_path / "onnxruntime")
+    assert not list((tmp_path / "onnxruntime").iterdir())
