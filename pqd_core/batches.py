@@ -10,7 +10,8 @@ from attrs import frozen
 from torch import Tensor
 from torch.nn import functional as F
 
-from pqd_core.data import Arrays, Augmentation, DataInfo, Split
+from pqd_core.data import Arrays, Augmentation, DataInfo, Split, unaugmented
+from pqd_core.host.errors import PqdError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -64,7 +65,7 @@ class TrainBatches:
         self.info, self.device, self.training = context.info, context.device, training
         self.generator = torch.Generator().manual_seed(context.seed)
         self.rank, self.ranks = accelerator.process_index, accelerator.num_processes
-        self.split = context.data.train
+        self.split = context.data.train if training.augment else unaugmented(context.data.train)
         self.size = min(training.batch_size, len(self.split))
         self.memory_format = torch.channels_last if self.device.type == "cuda" else torch.contiguous_format
         self.how = context.info.augmentation if training.augment else Augmentation(padding=0, flip=False)
@@ -88,10 +89,11 @@ class TrainBatches:
 
     def _from_loader(self, parts: list[Tensor]) -> Iterator[Batch]:
         loader: torch.utils.data.DataLoader[Any] = torch.utils.data.DataLoader(
-            self.split,  # type: ignore[arg-type]
+            _Telling(self.split),  # type: ignore[arg-type]
             batch_sampler=[part.tolist() for part in parts],
             num_workers=self.training.workers,
             generator=self.generator,
+            collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
         )
         return (_move(batch, self.device, self.memory_format) for batch in loader)
@@ -102,7 +104,27 @@ def to_device(split: Arrays, device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(split.images).to(device), torch.from_numpy(split.labels).to(device)
 
 
+@frozen(eq=False)
+class _Telling:
+    """A split whose items may be errors: a loader's worker would make a traceback of one that is raised."""
+
+    split: Split
+
+    def __getitem__(self, index: int) -> Any:
+        try:
+            return self.split[index]  # type: ignore[index]
+        except PqdError as error:
+            return error
+
+
+def _collate(items: list[Any]) -> Any:
+    errors = (item for item in items if isinstance(item, PqdError))
+    return next(errors, None) or torch.utils.data.default_collate(items)
+
+
 def _move(batch: Any, device: torch.device, memory_format: torch.memory_format) -> Batch:
+    if isinstance(batch, PqdError):
+        raise batch
     images, labels = batch
     return Batch(
         images.to(device, non_blocking=True, memory_format=memory_format), labels.to(device, non_blocking=True)

@@ -41,7 +41,10 @@ class DataInfo:
 
 @runtime_checkable
 class MapDataset(Protocol, Sized):
-    """A map-style dataset: `(image, label)` by index, the image float32 (C, H, W), already normalized."""
+    """A map-style dataset: `(image, label)` by index, the image float32 (C, H, W), already normalized.
+
+    One that augments has a property `unaugmented`, the same images without it.
+    """
 
     def __getitem__(self, index: int, /) -> tuple[Tensor, int]: ...
 
@@ -112,11 +115,22 @@ class Subset:
         targets: np.ndarray = labels_of(self.whole)[self.index]
         return targets
 
+    @property
+    def unaugmented(self) -> Split:
+        """The same images as they are."""
+        return take(unaugmented(self.whole), self.index)
+
     def __len__(self) -> int:
         return len(self.index)
 
     def __getitem__(self, index: int, /) -> tuple[Tensor, int]:
         return self.whole[int(self.index[index])]
+
+
+def unaugmented(split: Split) -> Split:
+    """`split` without the random changes that it makes to its own images, if it makes any."""
+    plain: Split = getattr(split, "unaugmented", split)
+    return plain
 
 
 def take(split: Split, index: np.ndarray) -> Split:
@@ -138,7 +152,7 @@ def hold_out(data: Data, share: float, seed: int = 0) -> Data:
         raise DataError(Problem(where, "holds one image, of which none can be held out", "write validation: 0"))
     chosen = stratified_subset(labels, max(1, round(share * len(labels))), seed)
     rest = np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True)
-    return evolve(data, train=take(data.train, rest), validation=take(data.train, chosen))
+    return evolve(data, train=take(data.train, rest), validation=take(unaugmented(data.train), chosen))
 
 
 def check_data(data: Data) -> None:

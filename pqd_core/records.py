@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 Better = Literal["higher", "lower", "neither"]
 ALL_FACTS = "*"
-NAME = r"^[a-z0-9][a-z0-9.]*([-/][a-z0-9.]+)*$"
+NAME = r"^[a-z0-9][a-z0-9.]*([-/][a-z0-9][a-z0-9.]*)*$"
 
 
 class Settings(BaseModel):

@@ -225,7 +225,7 @@ def save_images(folder: Path, sizes: list[tuple[int, int]]) -> dict[str, Any]:
         for label in ("cat", "dog"):
             (folder / part / label).mkdir(parents=True)
             for number, size in enumerate(sizes):
-                Image.new("RGB", size).save(folder / part / label / f"{number}.png")
+                Image.effect_noise(size, 99).convert("RGB").save(folder / part / label / f"{number}.png")
     return {"use": "image-folder", "root": str(folder)}
 
 
@@ -248,7 +248,7 @@ def test_images_of_several_sizes_are_refused_with_two_of_them_and_what_to_do(vis
 def test_an_image_that_cannot_be_read_is_named(vision: Bench, workers: int) -> None:
     dataset = save_images(vision.folder / "images", [(8, 8), (8, 8)])
     broken = vision.folder / "images" / "train" / "cat" / "1.png"
-    broken.write_bytes(broken.read_bytes()[:60])
+    broken.write_bytes(broken.read_bytes()[:120])
     (vision.folder / "mine.py").write_text(SMALL_NET)
     mine = {"use": "python", "target": f"{vision.folder / 'mine.py'}:net"}
     training = {"epochs": 1, "batch_size": 4, "workers": workers}
@@ -385,7 +385,8 @@ def test_a_run_that_is_killed_at_any_change_of_the_disk_ends_as_if_it_had_not_be
     total = int(told.rpartition("changes: ")[2])
     assert total > 60
     rng = random.Random(0)
-    moments = [rng.randrange(begin, begin + total // 12) for begin in range(1, total - total // 12, total // 12)]
+    width = total // 8
+    moments = [rng.randrange(begin, begin + width) for begin in range(1, total - width, width)]
     for moment in moments:
         request = {"env": {"PQD_STORE": str(tmp_path / f"store-{moment}")}}
         killed = pqd("run", quick_file, "--out", f"out-{moment}", die_at=moment, **request)

@@ -196,7 +196,7 @@ def test_every_problem_is_told_at_once_each_at_its_place(parse: Any) -> None:
         "stages.1.nudge.bye: unknown key; did you mean by?",
         "stages.2: expected a stage's name, or a mapping with the key 'use'",
         "stages.3: expected a stage's name, or a mapping with the key 'use'",
-        "stages.4: unknown stage 'magnitud'; known: nudge, toy-tune",
+        "stages.4: unknown stage 'magnitud'; known: bulky, nudge, toy-tune",
         "seed: input should be greater than or equal to 0",
         "device: input should be 'auto', 'cpu' or 'cuda'",
         "budgets: unknown key; did you mean budget?",

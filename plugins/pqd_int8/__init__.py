@@ -27,7 +27,7 @@ class Int8QatSettings(Settings):
         0.01, gt=0, le=1, description="Weight of the newest batch in the moving average of an activation's range."
     )
     freeze_at: float = Field(
-        0.75, ge=0, le=1, description="Share of the training after which ranges and batch-norm statistics stand still."
+        0.75, gt=0, le=1, description="Share of the training after which ranges and batch-norm statistics stand still."
     )
     training: Training = Field(
         Training(lr=0.01, weight_decay=1e-4), description="How the network is trained under simulated quantization."

@@ -8,7 +8,7 @@ from torch.fx import GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
-from pqd_int8.quantizer import LAYERS, MOVES, A, batch_norm_after, called, end_of_chain
+from pqd_int8.quantizer import LAYERS, MOVES, A, batch_norm_after, called, end_of_chain, origin
 from pqd_int8.target import FULL
 
 LARGEST_BIAS = 2**30
@@ -120,7 +120,8 @@ def fix_weight_steps(model: GraphModule) -> None:
     nothing, and they round to zero.
     """
     for node in _quantized_layers(model):
-        rounded, source, bias = called(_rounded(node), model), called(node.args[0], model), _bias(model, node)
+        rounded, bias = called(_rounded(node), model), _bias(model, node)
+        source = called(origin(node.args[0], model), model)
         assert isinstance(rounded, WeightFakeQuant)
         rounded.steps = rounded.steps_of(model.get_parameter(_weight_name(node)))
         if bias is not None and isinstance(source, ActivationFakeQuant):

@@ -129,7 +129,7 @@ def settle_late(model: nn.Module, share: float) -> Callable[[int, int], None]:
     """A callback of `fit` that stops ranges and batch-norm statistics once `share` of the steps are done."""
 
     def settle(done: int, total: int) -> None:
-        if done == math.ceil(share * total):
+        if done == max(1, math.ceil(share * total)):
             for part in model.modules():
                 if isinstance(part, ActivationFakeQuant | _BatchNorm):
                     part.eval()

@@ -31,7 +31,7 @@ A = torch.ops.aten
 LAYERS = (A.conv1d.default, A.conv1d.padding, A.conv2d.default, A.conv2d.padding, A.linear.default)
 ADDS = (A.add.Tensor, A.add_.Tensor)
 AVERAGES = (A.adaptive_avg_pool2d.default, A.avg_pool2d.default, A.mean.dim)
-RELUS = (A.relu.default, A.relu_.default, A.hardtanh.default, A.hardtanh_.default)
+RELUS = (A.relu.default, A.relu_.default, A.relu6.default, A.relu6_.default, A.hardtanh.default, A.hardtanh_.default)
 MOVES = (
     A.max_pool1d.default,
     A.max_pool2d.default,

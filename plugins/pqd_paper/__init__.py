@@ -15,7 +15,7 @@ BACKBONES = ("resnet18-cifar", "wrn-28-10", "vgg16-bn")
 DATASETS = ("cifar10", "cifar100")
 SHORT = {"resnet18-cifar": "resnet18", "wrn-28-10": "wrn-28-10", "vgg16-bn": "vgg16-bn"}
 RUNTIMES = ["onnxruntime", "openvino"]
-MINI_WIDTH = {"resnet18-cifar": 0.25, "wrn-28-10": 0.2, "vgg16-bn": 0.25}
+MINI_WIDTH = {"resnet18-cifar": 0.25, "wrn-28-10": 0.1, "vgg16-bn": 0.25}
 
 
 def quickstart() -> dict[str, Any]:

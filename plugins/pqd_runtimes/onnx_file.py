@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -20,6 +21,8 @@ from pqd_runtimes.refusals import told_as
 
 OPSET = 20
 """Quantized tensors have their two operators since 10, per-channel scales since 13; both runtimes fuse this one's."""
+MADE_UP = re.compile(r"val_\d+")
+"""What the rewriter calls a weight that it has transposed."""
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -74,7 +77,7 @@ def _name_layers(graph: GraphProto) -> None:
     renamed: dict[str, str] = {}
     taken = {tensor.name for tensor in graph.initializer}
     for node, tensor, _ in layer_weights(graph):
-        if not tensor.name.endswith(".weight"):
+        if MADE_UP.fullmatch(tensor.name):
             name = f"{_scope(node)}.weight"
             if name not in taken:
                 renamed[tensor.name] = tensor.name = name

@@ -51,7 +51,7 @@ class OpenVinoSession:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Logits, float32 (N, classes), of normalized float32 images (N, C, H, W), which are read where they are."""
-        self._request.infer(images, share_inputs=True)
+        self._request.infer(np.ascontiguousarray(images), share_inputs=True)
         logits: np.ndarray = self._request.get_output_tensor(0).data.copy()  # the next call overwrites it
         return logits
 
@@ -107,8 +107,11 @@ def _upstream(node: Any) -> Iterator[Any]:
 
 
 def _layer_name(layer: Any, constant: Any) -> str:
+    """That of its weight, unless OpenVINO has reshaped the weight: then the layer's own."""
     name: str = constant.get_friendly_name()
-    return name.removesuffix(".weight") if name.endswith(".weight") else layer.get_friendly_name().split("/")[0]
+    if MADE_UP.fullmatch(name):
+        name = layer.get_friendly_name().partition("/")[0]
+    return name.removesuffix(".weight")
 
 
 def _without_zero_point(stored: np.ndarray, steps: list[Any]) -> np.ndarray:

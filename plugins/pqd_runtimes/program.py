@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import torch
@@ -29,14 +30,16 @@ LAYERS = frozenset(
         aten.linear.default,
     }
 )
+MADE_UP = re.compile(r"_frozen_param\d+")
+"""What `convert_pt2e` calls the int8 weights."""
 DEQUANTIZE = frozenset({quantized.dequantize_per_channel.default, quantized.dequantize_per_tensor.default})
 
 
 def exported_program(model: nn.Module, example: Tensor) -> ExportedProgram:
     """`model` as a program whose batch size is free and that carries only what its outputs depend on.
 
-    The weight of each convolution and linear layer is called `<layer>.weight`, quantized or not, so that the
-    layer can be found again in every file that is made from the program.
+    A quantized weight is called `<layer>.weight` again, so that the layer can be found in every file that is made
+    from the program.
 
     Raises:
         DeployError: the model cannot be traced, or fixes its batch size.
@@ -97,7 +100,7 @@ def _name_weights(program: ExportedProgram) -> None:
     for layer, weight, _ in layer_weights(program):
         spec = specs[weight.name]
         assert spec.target is not None
-        if spec.target.endswith(".weight") or spec.kind is InputKind.USER_INPUT:
+        if not MADE_UP.fullmatch(spec.target):
             continue
         name = _free_name(_module_path(layer) or layer.name, taken)
         for store in (program.state_dict, program.constants):

@@ -20,8 +20,15 @@ def told_as(where: str | Path, what: str, hint: str = "") -> Iterator[None]:
     except DeployError:
         raise
     except Exception as error:
-        cause = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-        raise DeployError(Problem(str(where), f"{what}: {cause.strip()[:300]}", hint)) from error
+        raise DeployError(Problem(str(where), f"{what}: {_first_line(error)}", hint)) from error
+
+
+def _first_line(error: BaseException) -> str:
+    """What the error at the root of a chain says first; the others say only that something failed."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__)[:300]
 
 
 def refuse(file: Path, what: str, hint: str = EXPORT_AGAIN) -> DeployError:

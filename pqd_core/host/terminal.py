@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +22,9 @@ from pqd_core.spec import Spec
 
 def run_on_terminal(spec: str, overrides: Sequence[str], out: Path | None, store: Path | None, remeasure: bool) -> int:
     """Run a spec, or each part of a recipe, with a progress bar; 1 if anything is missing from a report, else 0."""
+    # torch warns of its own deprecated internals, which a reader of this terminal can do nothing about.
+    logging.getLogger("torch").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"torch|torchao|onnxscript|accelerate")
     specs = read_specs(spec, overrides)
     several = len(specs) > 1
     reports = [_run(asked, out / asked.title if out and several else out, store, remeasure) for asked in specs]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pqd_runtimes
+import pytest
 import torch
 from attrs import define, field
 from pqd_runtimes import RUNTIMES, RuntimeSettings
@@ -177,3 +179,13 @@ class Shelf:
     def weights(self, form: str, runtime: str) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = implementation(runtime).weights(self.file(form, runtime))
         return found
+
+
+def the_shelf(factory: pytest.TempPathFactory) -> Shelf:
+    """One for all test files of a session: exporting takes seconds."""
+    return _shelf_in(factory.getbasetemp() / "shelf")
+
+
+@cache
+def _shelf_in(folder: Path) -> Shelf:
+    return Shelf(folder)

@@ -12,7 +12,6 @@ from pqd_int8 import Int8QatSettings, int8_qat, pqd_stages
 from pqd_int8.fake_quant import ActivationFakeQuant
 from stage_kit import BRIEF, LAYERS, SmallResidual, context, digits, images, network
 from torch import Tensor, nn
-from torch.fx import GraphModule
 
 from pqd_core import Arrays, Data, PqdError, StageContext, fit
 from pqd_core.facts import probe_fake_quant, probe_plain_modules, probe_trainable
@@ -27,8 +26,8 @@ def quantized(model: nn.Module, around: StageContext, settings: Int8QatSettings 
 
 @pytest.fixture(scope="module")
 def trained() -> tuple[nn.Module, StageContext]:
-    """A network after one epoch of the stage; to look at, never to change."""
-    around = context(epochs=1)
+    """A network after two epochs of the stage; to look at, never to change."""
+    around = context(epochs=2)
     return quantized(network(), around), around
 
 
@@ -49,7 +48,7 @@ def test_the_graph_trains_under_the_old_names(trained: tuple[nn.Module, StageCon
     assert probe_fake_quant(model, around.facts["fake-quant"]) == []
     assert probe_plain_modules(model, {}) != []
     assert around.facts["fake-quant"]["weight_range"].tolist() == [-127, 127]
-    assert around.history[0]["loss"] < 2.3
+    assert around.history[1]["loss"] < around.history[0]["loss"]
 
 
 def test_a_saved_state_rebuilds_the_same_network(trained: tuple[nn.Module, StageContext]) -> None:
@@ -148,18 +147,23 @@ def test_images_that_are_only_measured_on_teach_nothing(trained: tuple[nn.Module
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
-def test_ranges_and_statistics_stand_still_when_settled_and_move_again_in_a_later_stage() -> None:
+def test_ranges_and_statistics_stand_still_once_settled_and_move_again_in_a_later_stage() -> None:
     around = context(epochs=0)
     model = quantized(network(), around)
-    calibrated, statistics = ranges(model), model.get_buffer("bn1.running_mean").clone()
-    settled = FULL.model_copy(update={"freeze_at": 0.0})
-    around.epochs = 1
-    fit(model, around, BRIEF, on_step=[int8_qat.settle_late(model, settled.freeze_at)])
-    one_step = ranges(model)
-    fit(model, around, BRIEF)
-    assert one_step == pytest.approx(calibrated, rel=0.05)
-    assert not torch.equal(model.get_buffer("bn1.running_mean"), statistics)
-    assert ranges(model) != one_step
+    around.epochs = 2
+    seen: list[tuple[list[float], Tensor]] = []
+
+    def look(done: int, total: int) -> None:
+        seen.append((ranges(model), model.get_buffer("bn1.running_mean").clone()))
+
+    fit(model, around, BRIEF, on_step=[int8_qat.settle_late(model, 0.5), look])
+    (before, at, after) = seen[3], seen[4], seen[-1]
+    assert before[0] != at[0] == after[0]
+    assert not torch.equal(before[1], at[1])
+    assert torch.equal(at[1], after[1])
+    fit(model, around, BRIEF, on_step=[look])
+    assert seen[-1][0] != after[0]
+    assert not torch.equal(seen[-1][1], after[1])
 
 
 def test_layers_kept_float_stay_float() -> None:
@@ -228,12 +232,6 @@ def test_map_style_datasets_are_calibrated_on_too() -> None:
     data = Data(arrays.info, Mapped(), Arrays(arrays.test.images, arrays.test.labels))
     model = quantized(network(), context(epochs=0, data=data))
     assert all(0 < end < 100 for end in ranges(model))
-
-
-def test_restructuring_is_cheap_enough_to_be_repeated() -> None:
-    model = int8_qat.restructure(network(), FULL, context())
-    assert isinstance(model, GraphModule)
-    assert not any("bn" in str(node.target) and node.op == "get_attr" for node in model.graph.nodes)
 
 
 def test_the_record_says_what_the_stage_needs_and_ends() -> None:

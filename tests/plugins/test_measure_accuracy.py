@@ -72,6 +72,13 @@ def test_outputs_that_are_not_finite_make_the_number_missing_and_are_counted(tmp
 def test_equal_logits_are_ranked_by_class_number() -> None:
     logits = np.array([[1.0, 2.0, 2.0, 0.0]] * 4)
     assert rank_of(logits, np.array([0, 1, 2, 3])).tolist() == [2, 0, 1, 3]
+    rng = np.random.default_rng(0)
+    coarse, labels = rng.integers(0, 3, (50, 100)).astype(np.float32), rng.integers(0, 100, 50)
+    before = [
+        sum((value, -place) > (row[label], -label) for place, value in enumerate(row))
+        for row, label in zip(coarse, labels, strict=True)
+    ]
+    assert rank_of(coarse, labels).tolist() == before
 
 
 def test_a_map_style_dataset_gives_the_same_numbers_as_arrays(tmp_path: Path) -> None:

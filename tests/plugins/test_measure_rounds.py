@@ -63,7 +63,7 @@ def test_times_that_never_differ_have_no_spread() -> None:
 
 
 def test_groups_hold_every_candidate_beside_its_reference_and_stay_small() -> None:
-    references = [0, 0, 0, 3, 3, 3, 0, None]
+    references = [0, 0, 3, 3, 3, 3, 0, None]
     groups = list(groups_with_references(references, at_once=3))
     assert all(len(group) <= 3 for group in groups)
     for index, reference in enumerate(references):

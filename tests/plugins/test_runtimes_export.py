@@ -25,6 +25,7 @@ from runtime_kit import (
     implementation,
     reference,
     settings_of,
+    the_shelf,
 )
 from torch import Tensor, nn
 
@@ -36,7 +37,7 @@ LAYERS = ["block.0", "block.3", "depthwise", "head", "hidden", "stem", "widen"]
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    return Shelf(tmp_path_factory.mktemp("shelf"))
+    return the_shelf(tmp_path_factory)
 
 
 def contents(file: Path) -> dict[str, bytes]:

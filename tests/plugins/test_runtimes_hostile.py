@@ -16,14 +16,14 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, external_data_helper, numpy_helper
-from runtime_kit import NAMES, Shelf, implementation, settings_of
+from runtime_kit import NAMES, Shelf, implementation, settings_of, the_shelf
 
 from pqd_core import DeployError
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    return Shelf(tmp_path_factory.mktemp("shelf"))
+    return the_shelf(tmp_path_factory)
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def refused(runtime: str, file: Path, reason: str, **settings: Any) -> None:
 def test_a_truncated_file_is_refused(files: dict[str, Path], runtime: str, share: float) -> None:
     file = files[runtime]
     os.truncate(file, int(file.stat().st_size * share))
-    refused(runtime, file, "")
+    refused(runtime, file, ".")
 
 
 def test_openvino_refuses_truncated_weights(files: dict[str, Path]) -> None:
@@ -72,7 +72,11 @@ def test_openvino_misses_its_weights(files: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize("runtime", NAMES)
-@pytest.mark.parametrize(("content", "reason"), [(b"", "empty"), (b"\0" * 4096, ""), (b"PK\x03\x04" * 9, "")])
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "empty"), (b"\0" * 4096, "."), (b"PK\x03\x04" * 9, ".")],
+    ids=["nothing", "zeros", "zip"],
+)
 def test_a_file_of_something_else_is_refused(files: dict[str, Path], runtime: str, content: bytes, reason: str) -> None:
     files[runtime].write_bytes(content)
     refused(runtime, files[runtime], reason)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from runtime_kit import FORMS, NAMES, Shelf, images, reference
+from runtime_kit import FORMS, NAMES, Shelf, images, reference, the_shelf
 
 
 @pytest.fixture(scope="module")
 def shelf(tmp_path_factory: pytest.TempPathFactory) -> Shelf:
-    return Shelf(tmp_path_factory.mktemp("shelf"))
+    return the_shelf(tmp_path_factory)
 
 
 def threads_running() -> int:
@@ -72,12 +71,10 @@ def test_the_next_call_leaves_earlier_logits_alone(shelf: Shelf, runtime: str) -
 
 
 @pytest.mark.parametrize("runtime", NAMES)
-def test_a_session_reads_images_that_may_not_be_written(shelf: Shelf, runtime: str) -> None:
-    batch = images(2).numpy()
-    batch.setflags(write=False)
-    np.testing.assert_allclose(
-        shelf.session("float", runtime)(batch), reference(shelf.model("float"), images(2)), atol=1e-5
-    )
+def test_images_may_lie_in_memory_in_any_order(shelf: Shelf, runtime: str) -> None:
+    strided = np.asfortranarray(images(3).numpy())
+    expected = reference(shelf.model("float"), images(3))
+    np.testing.assert_allclose(shelf.session("float", runtime)(strided), expected, atol=1e-5)
 
 
 def test_a_closed_session_has_given_its_threads_back(shelf: Shelf) -> None:
@@ -86,7 +83,6 @@ def test_a_closed_session_has_given_its_threads_back(shelf: Shelf) -> None:
     assert threads_running() > before
     session.close()
     assert threads_running() == before
-    assert threading.active_count() >= 1
 
 
 @pytest.mark.slow
