@@ -21,8 +21,6 @@ from typing import Any
 
 import light
 import numpy as np
-import pqd_prune
-import pqd_vision
 import pytest
 import torch
 from conftest import Bench, Process, light_spec
@@ -30,6 +28,8 @@ from light import stage_record
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+import pqd_prune
+import pqd_vision
 from pqd_core import PqdError
 from pqd_core.artifact import Store
 from pqd_core.plan import build_plan

@@ -8,11 +8,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
-import pqd_runtimes
 import pytest
 import torch
 from attrs import define, field
-from pqd_runtimes import RUNTIMES, RuntimeSettings
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional as F
@@ -23,6 +21,9 @@ from torchao.quantization.pt2e import (
 )
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec, Quantizer
+
+import pqd_runtimes
+from pqd_runtimes import RUNTIMES, RuntimeSettings
 
 aten = torch.ops.aten
 SHAPE = (3, 16, 16)

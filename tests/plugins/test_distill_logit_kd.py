@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from pqd_distill import LogitKdSettings, logit_kd, pqd_stages
-from pqd_distill.logit_kd import DistillationLoss, distillation, ready_teacher
 from pydantic import ValidationError
 from stage_kit import BRIEF, SmallResidual, context, images, network
 from torch import Tensor, nn
 
 from pqd_core import Batch, DataError, cross_entropy, fit
+from pqd_distill import LogitKdSettings, logit_kd, pqd_stages
+from pqd_distill.logit_kd import DistillationLoss, distillation, ready_teacher
 
 SETTINGS = LogitKdSettings(training=BRIEF)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
 from torch import Tensor
 from torchao.quantization.pt2e import MovingAverageMinMaxObserver
+
+from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
 
 
 def activation(momentum: float = 0.25) -> ActivationFakeQuant:

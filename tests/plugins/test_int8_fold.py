@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 
 import torch
-from pqd_int8 import Int8QatSettings, fold, int8_qat
-from pqd_int8.fake_quant import WeightFakeQuant
-from pqd_int8.quantizer import called, origin
 from stage_kit import context, images, network
 from torch import Tensor, nn
 from torch.fx import GraphModule
+
+from pqd_int8 import Int8QatSettings, fold, int8_qat
+from pqd_int8.fake_quant import WeightFakeQuant
+from pqd_int8.quantizer import called, origin
 
 SETTINGS = Int8QatSettings(weight_range="reduced", calibration_images=64)
 

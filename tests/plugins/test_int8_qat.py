@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from pqd_int8 import Int8QatSettings, int8_qat, pqd_stages
-from pqd_int8.fake_quant import ActivationFakeQuant
 from stage_kit import BRIEF, LAYERS, SmallResidual, context, digits, images, network
 from torch import Tensor, nn
 
 from pqd_core import Arrays, Data, PqdError, StageContext, fit
 from pqd_core.facts import probe_fake_quant, probe_plain_modules, probe_trainable
+from pqd_int8 import Int8QatSettings, int8_qat, pqd_stages
+from pqd_int8.fake_quant import ActivationFakeQuant
 
 FULL = Int8QatSettings(weight_range="full", training=BRIEF)
 

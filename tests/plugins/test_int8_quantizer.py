@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from pqd_int8 import Int8QatSettings, int8_qat
-from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
-from pqd_int8.quantizer import called
 from stage_kit import context, network
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
 from torch.nn import functional as F
+
+from pqd_int8 import Int8QatSettings, int8_qat
+from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
+from pqd_int8.quantizer import called
 
 
 def prepared(model: nn.Module) -> GraphModule:

@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from stage_kit import context, network
+
 from pqd_int8 import Int8QatSettings, int8_qat, target
 from pqd_int8.target import FULL, REDUCED, WeightRange, choose_range, is_exact
-from stage_kit import context, network
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ import pytest
 import torch
 from attrs import evolve
 from measure_kit import context_of, deployed, some_data, some_weights
-from pqd_measure import AccuracySettings
-from pqd_measure.accuracy import measure, rank_of, wilson
 
 from pqd_core import Data, Measurement
+from pqd_measure import AccuracySettings
+from pqd_measure.accuracy import measure, rank_of, wilson
 
 
 def accuracies(folder: Path, data: Data, batch: int = 64, **how: Any) -> dict[str, Measurement]:

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from measure_kit import SHAPE, context_of, deployed, seen_by, some_data
+
+from pqd_core import Deployed, Measurement
 from pqd_measure import LatencySettings, bench
 from pqd_measure.cells import number
 from pqd_measure.latency import measure, save_images
 from pqd_measure.process import Worker, WorkerFailed
-
-from pqd_core import Deployed, Measurement
 
 QUICK: dict[str, Any] = {"seconds": 0.2, "rounds": 5, "warmup_s": 0.2, "limit_s": 60}
 Row = dict[str, Measurement]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from measure_kit import context_of, deployed, some_data
+
 from pqd_measure import LatencySettings, pqd_measurers
 
 RECORDS = {record.name: record for record in pqd_measurers()}

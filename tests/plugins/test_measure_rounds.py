@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from attrs import evolve
 from measure_kit import deployed
+
 from pqd_measure.cores import pick_cpus
 from pqd_measure.latency import reference_of
 from pqd_measure.rounds import (

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import zstandard
 from measure_kit import context_of, deployed, some_data
-from pqd_measure import SizeSettings
-from pqd_measure.size import compressed_size, measure
 
 from pqd_core import Deployed, Measurement
+from pqd_measure import SizeSettings
+from pqd_measure.size import compressed_size, measure
 
 
 def sizes(candidate: Deployed, folder: Path, level: int = 19) -> dict[str, Measurement]:

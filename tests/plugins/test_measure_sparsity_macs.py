@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 from measure_kit import SHAPE, context_of, deployed, some_data
-from pqd_measure import macs, sparsity
 from torch import nn
 
 from pqd_core import Measurement, Settings
+from pqd_measure import macs, sparsity
 
 
 def sparsity_of(folder: Path, weights: dict[str, np.ndarray]) -> Measurement:

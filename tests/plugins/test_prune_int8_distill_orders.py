@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from pqd_distill import LogitKdSettings, logit_kd
-from pqd_int8 import Int8QatSettings, int8_qat
-from pqd_prune import MagnitudeSettings, magnitude
 from stage_kit import BRIEF, context, images, network
 from torch import Tensor, nn
 
 from pqd_core.facts import probe_fake_quant, probe_sparse
+from pqd_distill import LogitKdSettings, logit_kd
+from pqd_int8 import Int8QatSettings, int8_qat
+from pqd_prune import MagnitudeSettings, magnitude
 
 STAGES: dict[str, tuple[Any, Any]] = {
     "magnitude": (magnitude, MagnitudeSettings(sparsity=0.7, training=BRIEF)),

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from pqd_prune import MagnitudeSettings, magnitude, pqd_stages
-from pqd_prune.layers import weight_names
 from pydantic import ValidationError
 from stage_kit import BRIEF, LAYERS, context, network, zeros_of
 from torch import Tensor, nn
 
 from pqd_core import PqdError, StageContext, Training
 from pqd_core.facts import probe_sparse
+from pqd_prune import MagnitudeSettings, magnitude, pqd_stages
+from pqd_prune.layers import weight_names
 
 
 def pruned(model: nn.Module, around: StageContext | None = None, **settings: Any) -> dict[str, Tensor]:

@@ -12,7 +12,6 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
-from pqd_runtimes.onnx_runtime import session_options
 from runtime_kit import (
     CONVOLUTIONS,
     FORMS,
@@ -30,6 +29,7 @@ from runtime_kit import (
 from torch import Tensor, nn
 
 from pqd_core import DeployError
+from pqd_runtimes.onnx_runtime import session_options
 
 KINDS = ("layerType", "runtimePrecision")
 LAYERS = ["block.0", "block.3", "depthwise", "head", "hidden", "stem", "widen"]

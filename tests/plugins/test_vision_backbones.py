@@ -1,13 +1,13 @@
 """The four architectures: the papers' networks at width 1, and networks of the same kind at any other."""
 
-import pqd_vision
 import pytest
 import torch
-from pqd_vision.blocks import scaled
-from pqd_vision.settings import Width
 from torch import nn
 
+import pqd_vision
 from pqd_core import DataInfo
+from pqd_vision.blocks import scaled
+from pqd_vision.settings import Width
 
 BACKBONES = {record.name: record.implementation() for record in pqd_vision.pqd_backbones()}
 NAMES = ["resnet18-cifar", "wrn-28-10", "vgg16-bn", "resnet20"]

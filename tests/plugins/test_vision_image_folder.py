@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.utils.data import DataLoader
+
+from pqd_core import DataError
 from pqd_vision import fingerprints
 from pqd_vision.image_folder import open_data
 from pqd_vision.images import Images, random_box
 from pqd_vision.settings import ImageFolder
-from torch.utils.data import DataLoader
-
-from pqd_core import DataError
 
 RNG = np.random.default_rng(0)
 CLASSES = ("ant", "bee", "cat")

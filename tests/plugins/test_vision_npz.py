@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from pqd_vision import fingerprints
-from pqd_vision.npz import open_data
-from pqd_vision.settings import NpzFile
 from pydantic import ValidationError
 
 from pqd_core import DataError
+from pqd_vision import fingerprints
+from pqd_vision.npz import open_data
+from pqd_vision.settings import NpzFile
 
 RNG = np.random.default_rng(0)
 NHWC = RNG.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)

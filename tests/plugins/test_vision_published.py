@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
+
+from pqd_core import DataError
 from pqd_vision import fingerprints
 from pqd_vision.arrays import pixel_statistics
 from pqd_vision.digits import enlarged
@@ -15,8 +17,6 @@ from pqd_vision.digits import open_data as open_digits
 from pqd_vision.npz import open_data as open_npz
 from pqd_vision.published import CIFAR10, CIFAR100, FASHION_MNIST
 from pqd_vision.settings import Digits, NpzFile, Published
-
-from pqd_core import DataError
 
 RNG = np.random.default_rng(0)
 DATASETS = {"cifar10": CIFAR10, "cifar100": CIFAR100, "fashion-mnist": FASHION_MNIST}

@@ -5,11 +5,11 @@ from textwrap import dedent
 
 import pytest
 import torch
+
+from pqd_core import DataError, DataInfo
 from pqd_vision.fingerprints import python_network as fingerprint
 from pqd_vision.python_network import build
 from pqd_vision.settings import PythonNetwork
-
-from pqd_core import DataError, DataInfo
 
 INFO = DataInfo("made", (1, 8, 8), 4, (0.5,), (0.25,))
 NETWORK = """

@@ -3,10 +3,11 @@
 import subprocess
 import sys
 
-import pqd_vision
 import pytest
-from pqd_vision.settings import NpzFile, Published, PythonNetwork
 from pydantic import ValidationError
+
+import pqd_vision
+from pqd_vision.settings import NpzFile, Published, PythonNetwork
 
 RECORDS = [*pqd_vision.pqd_backbones(), *pqd_vision.pqd_datasets()]
 FOR_KEY = {"for": "key"}

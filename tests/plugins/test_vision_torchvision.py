@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from pqd_vision import fingerprints
-from pqd_vision.settings import TorchvisionModel
-from pqd_vision.torchvision_model import build
 from torch import nn
 from torchvision import models
 
 from pqd_core import DataError, DataInfo
+from pqd_vision import fingerprints
+from pqd_vision.settings import TorchvisionModel
+from pqd_vision.torchvision_model import build
 
 
 def info_of(channels: int = 3, size: int = 64, classes: int = 7) -> DataInfo:
