@@ -63,7 +63,8 @@ class TrainBatches:
 
     def __init__(self, context: StageContext, training: Training, accelerator: Accelerator) -> None:
         self.info, self.device, self.training = context.info, context.device, training
-        self.generator = torch.Generator().manual_seed(context.seed)
+        self.order = torch.Generator().manual_seed(context.seed)
+        self.noise = torch.Generator().manual_seed(2**32 + context.seed)  # apart, so that it does not move the order
         self.rank, self.ranks = accelerator.process_index, accelerator.num_processes
         self.split = context.data.train if training.augment else unaugmented(context.data.train)
         self.size = min(training.batch_size, len(self.split))
@@ -75,7 +76,7 @@ class TrainBatches:
         return len(self.split) // self.size
 
     def __iter__(self) -> Iterator[Batch]:
-        order = torch.randperm(len(self.split), generator=self.generator)[: len(self) * self.size]
+        order = torch.randperm(len(self.split), generator=self.order)[: len(self) * self.size]
         parts = [part[self.rank :: self.ranks] for part in torch.split(order, self.size)]
         return self._from_arrays(parts) if self._arrays else self._from_loader(parts)
 
@@ -84,7 +85,7 @@ class TrainBatches:
         images, labels = self._arrays
         for part in parts:
             index = part.to(self.device)
-            inputs = normalize(augment(images[index], self.how, self.generator), self.info)
+            inputs = normalize(augment(images[index], self.how, self.noise), self.info)
             yield Batch(inputs.contiguous(memory_format=self.memory_format), labels[index])
 
     def _from_loader(self, parts: list[Tensor]) -> Iterator[Batch]:
@@ -92,7 +93,7 @@ class TrainBatches:
             _Telling(self.split),  # type: ignore[arg-type]
             batch_sampler=[part.tolist() for part in parts],
             num_workers=self.training.workers,
-            generator=self.generator,
+            generator=self.noise,
             collate_fn=_collate,
             pin_memory=self.device.type == "cuda",
         )

@@ -35,7 +35,7 @@ class Measurement:
     unit: str
     better: Better
     spread: float | None = None
-    """In the metric's unit; what it is (a standard error, an interquartile range) is in `provenance`."""
+    """Half of the number's 95 % interval, in its unit; how it was found is in `provenance`."""
     n: int | None = None
     """How many observations the value rests on."""
     provenance: Mapping[str, Any] = field(factory=dict)

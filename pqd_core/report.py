@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 REPORT = "report.json"
 REPORT_LIMIT_BYTES = 64 * 2**20
 DENSE: tuple[str, ...] = ()
+ROUNDING = 1e-9
+"""0.99 - 0.98 is a drop of 0.01."""
 
 
 class Part(BaseModel):
@@ -38,7 +40,7 @@ class Metric(Part):
     value: float | None = Field(description="The number, in `unit`.")
     unit: str = Field(description="Unit; `1` for a share.")
     better: Better = Field(description="Which side is better.")
-    spread: float | None = Field(None, description="Uncertainty in `unit`; its meaning is in `provenance`.")
+    spread: float | None = Field(None, description="Half of its 95 % interval, in `unit`.")
     n: int | None = Field(None, description="Observations behind the number.")
     missing: str | None = Field(None, description="Why there is no number.")
     headline: bool = Field(True, description="Whether the short table shows it.")
@@ -123,9 +125,13 @@ class Report(Part):
         )
         rows = [r for r in self.rows if runtime in (None, r.runtime) and r.value(metric) is not None]
         if not rows:
-            known = sorted({name for r in self.rows for name in r.metrics})
-            raise PqdError(Problem("best", f"no row has the metric '{metric}'", f"known: {', '.join(known)}"))
-        good = [r for r in rows if (drop := self._drop(r, accuracy)) is not None and drop <= max_accuracy_drop]
+            known = sorted({f"{name} on {r.runtime}" for r in self.rows for name in r.metrics})
+            place = f" on {runtime}" if runtime else ""
+            raise PqdError(Problem("best", f"no row has the metric '{metric}'{place}", f"known: {', '.join(known)}"))
+        drops = [(r, drop) for r in rows if (drop := self._drop(r, accuracy)) is not None]
+        if not drops:
+            raise PqdError(Problem("best", f"no row has an {accuracy} to compare with the dense network's"))
+        good = [r for r, drop in drops if drop <= max_accuracy_drop + ROUNDING]
         if not good:
             raise PqdError(Problem("best", f"every pipeline loses more than {max_accuracy_drop:.2%} of accuracy"))
         sign = -1 if rows[0].metrics[metric].better == "higher" else 1

@@ -51,7 +51,8 @@ def test_about_half_of_the_images_are_mirrored_each_on_its_own() -> None:
 def test_an_epoch_shows_each_image_once_and_the_next_one_in_another_order() -> None:
     found = batches(Mapped(32))
     first, second = shown(found), shown(found)
-    assert sorted(sum(first, [])) == sorted(sum(second, [])) == list(range(32))
+    for epoch in (first, second):
+        assert sorted(index for batch in epoch for index in batch) == list(range(32))
     assert first != second
     assert first == shown(batches(Mapped(32)))
     assert first != shown(batches(Mapped(32), seed=1))
@@ -66,8 +67,18 @@ def test_an_incomplete_batch_is_dropped_unless_it_is_the_only_one() -> None:
 def test_images_in_memory_and_images_by_index_come_in_the_same_order() -> None:
     pixels = np.repeat(np.arange(32, dtype=np.uint8), 64).reshape(32, 1, 8, 8)
     held = batches(Arrays(pixels, np.arange(32, dtype=np.int64) % 3))
-    means = [[round(float(image.mean() * 0.25 + 0.5) * 255) for image in batch.inputs] for batch in held]
-    assert means == shown(batches(Mapped(32)))
+    mapped = batches(Mapped(32))
+    for _ in range(2):
+        means = [[round(float(image.mean() * 0.25 + 0.5) * 255) for image in batch.inputs] for batch in held]
+        assert means == shown(mapped)
+
+
+def test_the_order_depends_on_the_seed_alone_and_not_on_the_augmentation() -> None:
+    orders = []
+    for augmenting in (True, False):
+        found = batches(arrays(32), Training(batch_size=8, augment=augmenting))
+        orders.append([[batch.targets.tolist() for batch in found] for _ in range(3)])
+    assert orders[0] == orders[1]
 
 
 def test_labels_stay_with_their_images() -> None:

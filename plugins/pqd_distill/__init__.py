@@ -33,9 +33,5 @@ def pqd_stages() -> Iterable[StageDef]:
         kind="distill",
         summary="The network learns the softened class probabilities of a teacher (Hinton, Vinyals and Dean 2015).",
         settings=LogitKdSettings,
-        no_gain={
-            "latency_ms": "distillation changes what the weights are, not how many or of what type",
-            "size_bytes": "distillation changes what the weights are, not how many or of what type",
-        },
         load="pqd_distill.logit_kd",
     )

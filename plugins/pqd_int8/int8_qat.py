@@ -78,18 +78,25 @@ def choose_layers(names: list[str], settings: Int8QatSettings) -> set[str]:
     """The layers that a glob of `include` fits and none of `exclude`.
 
     Raises:
-        PqdError: a glob fits no layer at all.
+        PqdError: a glob fits no layer at all, or nothing is left.
     """
+    known = f"the layers are {', '.join(names)}"
     useless = [
-        Problem(f"int8-qat.{field}", f"{glob!r} fits no layer", f"the layers are {', '.join(names)}")
+        Problem(f"int8-qat.{field}", f"{glob!r} fits no layer", known)
         for field in ("include", "exclude")
         for glob in getattr(settings, field)
         if not any(fnmatchcase(name, glob) for name in names)
     ]
     if useless:
         raise PqdError(*useless)
-    included = {name for name in names for glob in settings.include if fnmatchcase(name, glob)}
-    return {name for name in included if not any(fnmatchcase(name, glob) for glob in settings.exclude)}
+    chosen = {name for name in names if _fits(name, settings.include) and not _fits(name, settings.exclude)}
+    if not chosen:
+        raise PqdError(Problem("int8-qat", "include and exclude leave no layer to quantize", known))
+    return chosen
+
+
+def _fits(name: str, globs: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def _switchable(graph: GraphModule) -> GraphModule:
@@ -99,28 +106,28 @@ def _switchable(graph: GraphModule) -> GraphModule:
     return graph
 
 
+@torch.no_grad()
 def calibrate(model: nn.Module, settings: Int8QatSettings, context: StageContext) -> None:
-    """Every activation's range is the mean, over batches of training images, of the batch's minimum and maximum."""
+    """Every activation's range is the mean, over batches of training images, of the batch's minimum and maximum.
+
+    The images pass unrounded, so that no layer's range depends on how the layers before it were rounded.
+    """
     split = context.data.train
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(context.seed))
     images = take(split, order[: settings.calibration_images].numpy())
-    observers = [part for part in model.modules() if isinstance(part, ActivationFakeQuant)]
     model.eval().to(context.device)
-    _set_rounding(model, on=False)
-    with torch.no_grad():
-        for seen, batch in enumerate(eval_batches(images, context.info, CALIBRATION_BATCH)):
-            for observer in observers:
-                observer.train().activation_post_process.averaging_constant = 1 / (seen + 1)
-            model(batch.inputs.to(context.device))
-    _set_rounding(model, on=True)
+    rounded = [part for part in model.modules() if isinstance(part, ActivationFakeQuant | WeightFakeQuant)]
+    observers = [part.train() for part in rounded if isinstance(part, ActivationFakeQuant)]
+    for part in rounded:
+        part.disable_fake_quant()
+    for seen, batch in enumerate(eval_batches(images, context.info, CALIBRATION_BATCH)):
+        for observer in observers:
+            observer.activation_post_process.averaging_constant = 1 / (seen + 1)
+        model(batch.inputs.to(context.device))
     for observer in observers:
-        observer.eval().activation_post_process.averaging_constant = settings.range_momentum
-
-
-def _set_rounding(model: nn.Module, on: bool) -> None:
-    for part in model.modules():
-        if isinstance(part, ActivationFakeQuant | WeightFakeQuant):
-            part.enable_fake_quant(on)
+        observer.activation_post_process.averaging_constant = settings.range_momentum
+    for part in rounded:
+        part.eval().enable_fake_quant()
 
 
 def settle_late(model: nn.Module, share: float) -> Callable[[int, int], None]:

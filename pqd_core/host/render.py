@@ -89,7 +89,10 @@ def render_markdown(report: Report) -> str:
     header, rows = _grid(report)
     lines = [f"# {report.title}", "", f"{report.spec.get('description', '')}", ""]
     lines += _markdown_table(header, rows)
-    lines += ["", "`±` is the spread; in brackets, the difference to the dense network in points, or the ratio to it."]
+    lines += [
+        "",
+        "`±` is half of the 95 % interval; in brackets, the difference to the dense network in points, or the ratio to it.",
+    ]
     for title, sentences in (("What it says", report.verdicts), ("Problems", report.problems)):
         if sentences:
             lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]

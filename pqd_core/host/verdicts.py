@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import hypot
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,9 @@ def make_verdicts(report: Report, plan: Plan) -> list[str]:
     """For each whole pipeline what it came to, then each stage that made something worse or gained nothing."""
     whole = {step.key for step in plan.steps} - {step.parent for step in plan.steps}
     sentences = [_summary(report, row) for row in report.rows if row.pipeline and row.step in whole]
-    stages = {step.key: step.stage for step in plan.steps}
-    for row in report.rows:
-        stage, before = stages[row.step], _row_before(report, row)
-        if stage and before:
-            sentences += _by_metric(report, stage, before, row)
+    for step in plan.steps:
+        if step.stage:
+            sentences += _by_metric(report, step.stage, [row for row in report.rows if row.step == step.key])
     return sentences
 
 
@@ -53,18 +51,30 @@ def _row_before(report: Report, row: Row) -> Row | None:
     return next(same, None) if row.pipeline else None
 
 
-def _by_metric(report: Report, stage: Entry, before: Row, row: Row) -> Iterator[str]:
+def _by_metric(report: Report, stage: Entry, rows: Sequence[Row]) -> Iterator[str]:
+    """One sentence for each metric and outcome, over all runtimes that agree."""
     for name in columns(report):
-        old, new = before.metrics.get(name), row.metrics.get(name)
-        if old is None or new is None or old.value is None or new.value is None or new.better == "neither":
-            continue
-        values = f"{name} on {row.runtime}, {quantity(old.value, old.unit)} to {quantity(new.value, new.unit)}"
+        found: dict[str, list[str]] = {}
+        for row in rows:
+            before = _row_before(report, row)
+            old, new = before.metrics.get(name) if before else None, row.metrics.get(name)
+            if old and new and old.value is not None and new.value is not None and new.better != "neither":
+                values = f"{quantity(old.value, old.unit)} to {quantity(new.value, new.unit)} on {row.runtime}"
+                found.setdefault(_outcome(old, new), []).append(values)
         reason = stage.record.no_gain.get(name)
-        if not _changed(old, new):
-            if reason:
-                yield f"{row.label}: {stage.name} did not change {values}: {reason}"
-        elif (new.value > old.value) == (new.better == "lower"):
-            yield f"{row.label}: {stage.name} made {values}, worse" + (f": {reason}" if reason else "")
+        because = f": {reason}" if reason else ""
+        if "worse" in found:
+            yield f"{rows[0].label}: {stage.name} made {name} worse, {' and '.join(found['worse'])}{because}"
+        if "same" in found and reason:
+            yield f"{rows[0].label}: {stage.name} left {name} where it was, {' and '.join(found['same'])}{because}"
+
+
+def _outcome(old: Metric, new: Metric) -> str:
+    if not _changed(old, new):
+        return "same"
+    assert old.value is not None
+    assert new.value is not None
+    return "worse" if (new.value > old.value) == (new.better == "lower") else "better"
 
 
 def _changed(old: Metric, new: Metric) -> bool:
@@ -75,7 +85,7 @@ def _changed(old: Metric, new: Metric) -> bool:
 
 
 def _beyond_noise(old: Metric, new: Metric) -> bool:
-    """More than twice the spread of the difference apart."""
+    """Further apart than the half 95 % interval of a difference of independent numbers; spreads are such halves."""
     assert old.value is not None
     assert new.value is not None
-    return abs(new.value - old.value) > 2 * hypot(old.spread or 0.0, new.spread or 0.0)
+    return abs(new.value - old.value) > hypot(old.spread or 0.0, new.spread or 0.0)

@@ -183,6 +183,11 @@ def test_a_glob_that_fits_nothing_is_named_with_the_layers_there_are() -> None:
     assert all(layer in problem.hint for layer in LAYERS)
 
 
+def test_excluding_everything_is_refused() -> None:
+    with pytest.raises(PqdError, match="leave no layer"):
+        int8_qat.restructure(network(), FULL.model_copy(update={"exclude": ("*",)}), context())
+
+
 def test_a_batch_norm_keeps_its_own_eps() -> None:
     model = network(eps=0.1)
     error = (logits(quantized(network(eps=0.1), context(epochs=0))) - logits(model)).abs().max()
