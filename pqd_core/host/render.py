@@ -26,7 +26,7 @@ def quantity(value: float, unit: str) -> str:
         return f"{value / 1e3:,.0f} kB" if value < 1e7 else f"{value / 1e6:,.1f} MB"
     if value >= 1e6:
         return f"{value / 1e6:,.1f} M {unit}".rstrip()
-    return f"{value:.3g} {unit}" if abs(value) < 100 else f"{value:,.0f} {unit}"
+    return f"{value:#.3g} {unit}" if abs(value) < 100 else f"{value:,.0f} {unit}"
 
 
 def _cell(row: Row, name: str, report: Report) -> str:
@@ -91,7 +91,7 @@ def render_markdown(report: Report) -> str:
     lines += _markdown_table(header, rows)
     lines += [
         "",
-        "`±` is half of the 95 % interval; in brackets, the difference to the dense network in points, or the ratio to it.",
+        "`±` is half of the 95 % interval; in brackets, the difference to the dense network in points or the ratio to it.",
     ]
     for title, sentences in (("What it says", report.verdicts), ("Problems", report.problems)):
         if sentences:
