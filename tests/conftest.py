@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,11 @@ class Process:
     def wait(self) -> int:
         return self._zygote.ask({"wait": self.pid})
 
+    def finished(self) -> str:
+        """Everything that it wrote until its end."""
+        self.wait()
+        return self.output
+
 
 @define
 class Zygote:
@@ -130,7 +136,8 @@ class Zygote:
         self.started += 1
         output = self.folder / f"output-{self.started}.txt"
         output.touch()
-        env = {**TOYS_ONLY, "PYTHONPATH": str(self.folder), "PQD_STORE": str(cwd / "store"), **request.pop("env", {})}
+        env = {**TOYS_ONLY, "PYTHONPATH": f"{cwd}:{self.folder}", "PQD_STORE": str(cwd / "store")}
+        env |= request.pop("env", {})
         asked = {"argv": list(map(str, argv)), "env": env, "cwd": str(cwd), "output": str(output), **request}
         return Process(self.ask({"start": asked}), output, self)
 
@@ -162,4 +169,4 @@ def _zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
 @pytest.fixture
 def pqd(_zygote: Zygote, tmp_path: Path) -> Callable[..., Process]:
     """Starts `pqd ARGUMENTS...` with the toys as its only plugins, in the test's own folder."""
-    return lambda *argv, **request: _zygote.start(*argv, cwd=request.pop("cwd", tmp_path), **request)
+    return partial(_zygote.start, cwd=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
@@ -73,26 +74,24 @@ def finish(proto: ModelProto) -> None:
 
 
 def _name_layers(graph: GraphProto) -> None:
-    """Rewriting leaves some weights under made-up names; they are `<layer>.weight` again, and the nodes `<layer>`."""
+    """Each layer's node is called `<layer>`, and its weight `<layer>.weight` where rewriting had made up a name."""
     renamed: dict[str, str] = {}
-    taken = {tensor.name for tensor in graph.initializer}
+    seen: Counter[str] = Counter()
     for node, tensor, _ in layer_weights(graph):
         if MADE_UP.fullmatch(tensor.name):
-            name = f"{_scope(node)}.weight"
-            if name not in taken:
-                renamed[tensor.name] = tensor.name = name
-                taken.add(name)
-        node.name = tensor.name.removesuffix(".weight")
+            renamed[tensor.name] = tensor.name = f"{_scope(node)}.weight"
+        layer = tensor.name.removesuffix(".weight")
+        seen[layer] += 1
+        node.name = layer if seen[layer] == 1 else f"{layer}/{seen[layer]}"  # a node's name is its own
     for node in graph.node:
         for index, name in enumerate(node.input):
             node.input[index] = renamed.get(name, name)
 
 
 def _scope(node: NodeProto) -> str:
-    """The path of the module that a node comes from; the node's own name if it comes from none."""
-    found = next((prop.value for prop in node.metadata_props if prop.key == SCOPES), "[]")
-    scopes = [scope for scope in ast.literal_eval(found)[:-1] if scope]
-    return str(scopes[-1]) if scopes else node.name
+    """The layer that a node comes from."""
+    scopes = next(prop.value for prop in node.metadata_props if prop.key == SCOPES)
+    return str(ast.literal_eval(scopes)[-2])
 
 
 def _integer_bias(graph: GraphProto) -> None:

@@ -125,9 +125,9 @@ def _module_path(node: Node) -> str:
 
 def _keep_only_layer_names(program: ExportedProgram) -> None:
     """Source lines and paths of the machine that exported do not belong in a file to deploy."""
-    layers = {node for node, _, _ in layer_weights(program)}
     for node in program.graph.nodes:
-        path = _module_path(node)
         node.meta = {key: node.meta[key] for key in ("val", "tensor_meta") if key in node.meta}
-        if node in layers:
-            node.meta["nn_module_stack"] = {"layer": (path, "")}
+    specs = input_specs(program)
+    for layer, weight, _ in layer_weights(program):
+        name = str(specs[weight.name].target).removesuffix(".weight")
+        layer.meta["nn_module_stack"] = {"layer": (name, "")}

@@ -82,7 +82,7 @@ class ArtifactDamaged(PqdError):
 
 def did_you_mean(word: str, known: list[str]) -> str:
     """A hint that names the nearest known words, or all of them when nothing is near."""
-    near = get_close_matches(word, known, n=3, cutoff=0.5)
+    near = get_close_matches(word, known, n=3, cutoff=0.6)
     if near:
         return "did you mean " + " or ".join(near) + "?"
     return "known: " + ", ".join(sorted(known)) if known else "there are none"

@@ -91,7 +91,7 @@ def render_markdown(report: Report) -> str:
     lines += _markdown_table(header, rows)
     lines += [
         "",
-        "`±` is half of the 95 % interval; in brackets, the difference to the dense network in points or the ratio to it.",
+        "`±` is half of the 95 % interval; in brackets, points of difference or the ratio to the dense network.",
     ]
     for title, sentences in (("What it says", report.verdicts), ("Problems", report.problems)):
         if sentences:

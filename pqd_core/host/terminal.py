@@ -55,9 +55,8 @@ def show_report(report: Report, folder: Path) -> None:
         console.print("nothing was computed again: every step was in the store", style="dim")
     elif reused:
         console.print(f"{reused} of {len(report.steps)} steps were in the store", style="dim")
-    console.print(
-        f"report.json, report.md, results.csv, log.jsonl and deployed/ are in {folder}", style="dim", soft_wrap=True
-    )
+    where = f"report.json, report.md, results.csv, log.jsonl and deployed/ are in {folder}"
+    console.print(where, style="dim", markup=False, soft_wrap=True)
 
 
 class _Warnings:

@@ -177,29 +177,32 @@ class Twice(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("runtime", NAMES)
-def test_a_layer_that_is_used_twice_is_stored_once(runtime: str, tmp_path: Path) -> None:
-    file = export(Twice().eval(), runtime, tmp_path / runtime)
-    assert sorted(implementation(runtime).weights(file)) == ["conv", "head"]
-
-
 class Tokens(nn.Module):
-    """A linear layer over a sequence, whose weight exporters like to transpose, and one called as a function."""
+    """Linear layers over a sequence, whose weights exporters like to transpose, called in several ways."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.embed, self.head = nn.Linear(SHAPE[0], 6), nn.Parameter(torch.randn(10, 6))
+        self.embed, self.mix = nn.Linear(SHAPE[0], 6), nn.Linear(6, 6)
+        self.head = nn.Parameter(torch.randn(10, 6))
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(self.embed(x.flatten(2).transpose(1, 2)).mean(1), self.head)
+        tokens = self.embed(x.flatten(2).transpose(1, 2))
+        tokens = nn.functional.linear(tokens, self.mix.weight)
+        return nn.functional.linear(tokens.mean(1), self.head)
 
 
 @pytest.mark.parametrize("runtime", NAMES)
-def test_every_linear_layer_is_found_whatever_its_shape(runtime: str, tmp_path: Path) -> None:
-    model = Tokens().eval()
-    file = export(model, runtime, tmp_path / runtime)
-    found = implementation(runtime).weights(file)
-    assert {name: weight.size for name, weight in found.items()} == {"embed": 18, "head": 60}
+@pytest.mark.parametrize(
+    ("model", "sizes"), [(Twice(), {"conv": 81, "head": 30}), (Tokens(), {"embed": 18, "mix": 36, "head": 60})]
+)
+def test_every_weight_of_a_layer_is_found_once(
+    model: nn.Module, sizes: dict[str, int], runtime: str, tmp_path: Path
+) -> None:
+    file = export(model.eval(), runtime, tmp_path / runtime)
+    module = implementation(runtime)
+    assert {name: weight.size for name, weight in module.weights(file).items()} == sizes
+    logits = module.open_session(file, 1, settings_of(runtime), None)(images(3).numpy())
+    np.testing.assert_allclose(logits, reference(model, images(3)), atol=1e-5)
 
 
 class FixedBatch(nn.Module):

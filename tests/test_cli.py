@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define
+from conftest import Bench, light_spec, names, write_distribution
+from light import stage_record
+
+from pqd_core import MeasurerDef, RecipeDef, __version__
+from pqd_core.host.cli import app, main
+from pqd_core.host.plugins import Host, Plugin
+
+COMMANDS = ["run", "plan", "plugins", "schema", "report", "recipes"]
+
+
+@define
+class Said:
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Said]
+
+
+@pytest.fixture
+def call(host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """`pqd ARGUMENTS...` in this process, in the test's own folder, with the toys as its only plugins."""
+    monkeypatch.setattr("pqd_core.host.plugins._default", host)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    (tmp_path / "spec.json").write_text(json.dumps(light_spec()))
+
+    def run(*arguments: str) -> Said:
+        monkeypatch.setattr(sys, "argv", ["pqd", *arguments])
+        with pytest.raises(SystemExit) as end:
+            main()
+        captured = capsys.readouterr()
+        return Said(int(end.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+# --- help
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_helps_with_an_example(call: Call, command: str) -> None:
+    said = call(command, "--help")
+    assert said.code == 0
+    assert f"Example: pqd {command}" in said.out
+    assert call(command, "-h").out == said.out
+
+
+def test_these_are_all_commands(call: Call) -> None:
+    assert sorted(str(command.callback.__name__) for command in app.registered_commands if command.callback) == sorted(
+        COMMANDS
+    )
+    said = call("--help")
+    assert all(command in said.out for command in COMMANDS)
+
+
+def test_the_version_is_told(call: Call) -> None:
+    assert call("--version").out == f"pqd {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["rnu"], ["run"], ["plan"], ["report"], ["run", "spec.json", "--ot", "x"]])
+def test_a_wrong_command_line_is_told_without_a_traceback(call: Call, arguments: list[str]) -> None:
+    said = call(*arguments)
+    assert said.code == 2
+    assert "Error" in said.err
+    assert "Traceback" not in said.err
+
+
+# --- run
+
+
+def test_run_shows_its_table_and_where_everything_lies(call: Call, tmp_path: Path) -> None:
+    said = call("run", "spec.json", "--out", "[my] run")
+    assert said.code == 0
+    assert "dense baseline" in said.out
+    assert "report.json, report.md, results.csv, log.jsonl and deployed/ are in [my] run" in said.out
+    assert "step 2 of 2, nudge" in said.err
+    assert "nudge  1 epoch, " in said.err
+    assert (tmp_path / "[my] run" / "report.json").is_file()
+
+
+def test_run_again_says_that_nothing_was_computed(call: Call) -> None:
+    call("run", "spec.json")
+    said = call("run", "spec.json")
+    assert "nothing was computed again: every step was in the store" in said.out
+    assert "baseline  0 epochs, reused" in said.err
+    longer = call("run", "spec.json", "--set", "stages=[nudge, nudge]", "--set", "stages.0.epochs=1")
+    assert "2 of 3 steps were in the store" in longer.out
+
+
+def test_run_goes_where_it_is_told(call: Call, tmp_path: Path) -> None:
+    call("run", "spec.json", "--store", "mine")
+    assert names(tmp_path / "mine") == ["aside", "deployed", "locks", "measured", "steps"]
+    assert names(tmp_path / "pqd-runs") == ["toy-net-toy-blobs-nudge"]
+    assert not (tmp_path / "default-store").exists()
+
+
+def test_all_problems_of_a_spec_are_told_without_a_traceback(call: Call) -> None:
+    said = call("run", "spec.json", "--set", "sede=1", "--set", "stages.0.by=2", "--set", "device=gpu")
+    assert said.code == 2
+    assert said.err.splitlines() == [
+        "pqd: stages.0.nudge.by: input should be less than or equal to 1",
+        "pqd: device: input should be 'auto', 'cpu' or 'cuda'",
+        "pqd: sede: unknown key; did you mean seed?",
+    ]
+    assert said.out == ""
+
+
+def test_a_cell_that_is_missing_ends_with_1_after_everything_else(call: Call, host: Host, tmp_path: Path) -> None:
+    metrics = host.registry("measurer").find("light-size").record.metrics
+    host.add("given", MeasurerDef(name="broken", summary="s", metrics=metrics, load="nowhere.at.all"))
+    said = call("run", "spec.json", "--set", "measure=[toy-accuracy, broken]", "--out", "out")
+    assert said.code == 1
+    assert "! nudge on light: size_bytes is missing: broken failed: ModuleNotFoundError" in said.out
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["complete"] is False
+
+
+def test_an_observer_that_raises_is_told_and_ends_with_0(call: Call, host: Host) -> None:
+    from test_run import watcher
+
+    def fail() -> None:
+        raise RuntimeError("no network")
+
+    watcher(host, "nervous", pqd_step_finished=fail)
+    said = call("run", "spec.json")
+    assert said.code == 0
+    assert "! plugin nervous failed in pqd_step_finished: RuntimeError('no network')" in said.out
+
+
+def test_a_stage_that_raises_ends_with_1(call: Call, host: Host) -> None:
+    from test_run import Raises
+
+    host.add("given", stage_record("faulty", Raises))
+    said = call("run", "spec.json", "--set", "stages=[nudge, faulty]")
+    assert said.code == 1
+    assert "pqd: step 3 of 3, faulty: RuntimeError: out of luck (plugin given, version 1, settings" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_ctrl_c_ends_with_130_wherever_it_comes(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    for place in ("light.Nudge.run", "light.Light.export", "light.LightSize.measure"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, staticmethod(interrupt))
+            said = call("run", "spec.json")
+        assert said.code == 130, place
+        assert "pqd: interrupted; nothing that was finished is lost, run again to go on" in said.err
+    assert call("run", "spec.json").code == 0
+
+
+def test_a_recipe_of_parts_runs_each_and_fails_if_one_does(call: Call, host: Host, tmp_path: Path) -> None:
+    for name in ("part/a", "part/b"):
+        host.add("given", RecipeDef(name=name, summary="s", spec=light_spec(seed=len(name) + ord(name[-1]))))
+    host.add("given", RecipeDef(name="both", summary="s", parts=("part/a", "part/b")))
+    assert call("run", "both", "--out", "out").code == 0
+    assert names(tmp_path / "out") == ["part-a", "part-b"]
+    assert call("plan", "both").out.count("2 steps, 1 epoch, 0 still to run") == 2
+
+
+# --- plan
+
+
+def test_plan_shows_the_tree_its_epochs_and_what_is_done(call: Call) -> None:
+    before = call("plan", "spec.json")
+    assert before.code == 0
+    lines = before.out.splitlines()
+    assert lines[0] == "toy-net-toy-blobs-nudge: toy-net on toy-blobs"
+    assert lines[1].split()[:3] == ["baseline", "0", "epochs"]
+    assert lines[2].split()[:4] == ["└─", "nudge", "1", "epoch"]
+    assert lines[3] == "2 steps, 1 epoch, 1 still to run"
+    call("run", "spec.json")
+    after = call("plan", "spec.json").out.splitlines()
+    assert "done" in after[1]
+    assert "done" in after[2]
+    assert after[3] == "2 steps, 1 epoch, 0 still to run"
+
+
+def test_plan_as_json_has_keys_parents_facts_and_what_is_done(call: Call) -> None:
+    (found,) = json.loads(call("plan", "spec.json", "--json").out)
+    assert (found["epochs"], found["epochs_to_run"]) == (1, 1)
+    assert found["steps"][1]["parent"] == found["steps"][0]["key"]
+    assert found["steps"][1]["pipeline"] == ["nudge"]
+    assert found["steps"][0]["facts"] == ["plain-modules", "trainable"]
+    assert [step["done"] for step in found["steps"]] == [False, False]
+
+
+def test_plan_writes_nothing(call: Call, tmp_path: Path) -> None:
+    call("plan", "spec.json")
+    assert names(tmp_path) == ["spec.json"]
+
+
+def test_plan_tells_an_illegal_order(call: Call, host: Host) -> None:
+    host.add("given", stage_record("trace", ends=("plain-modules",)))
+    host.add("given", stage_record("cut", needs=("plain-modules",)))
+    said = call("plan", "spec.json", "--set", "stages=[trace, cut]")
+    assert said.code == 2
+    assert said.err.startswith("pqd: stages.1.cut: step 2, cut, needs a model that is plain-modules, which step 1,")
+
+
+# --- plugins, schema, recipes, report
+
+
+def test_plugins_shows_who_brought_what_and_who_failed(call: Call, host: Host) -> None:
+    host.plugins.append(Plugin("broken", "p_broken", "strange", "1.0", error="ImportError: no such thing"))
+    short, long = call("plugins").out, call("plugins", "-v").out
+    assert "  stage: nudge, bulky" in short
+    assert "  failed to load; see pqd plugins -v" in short
+    assert "  stage nudge: Adds noise." in long
+    assert "  hooks: pqd_measurers, pqd_runtimes, pqd_stages" in long
+    assert "  failed to load: ImportError: no such thing" in long
+    found = {plugin["name"]: plugin for plugin in json.loads(call("plugins", "--json").out)}
+    assert found["broken"]["error"] == "ImportError: no such thing"
+    assert found["light"]["brings"]["runtime"] == ["light"]
+
+
+def test_the_schema_knows_what_is_installed(call: Call) -> None:
+    schema = json.loads(call("schema").out)
+    assert schema["additionalProperties"] is False
+    text = json.dumps(schema)
+    for words in ('"nudge"', "Standard deviation of the noise.", '"toy-blobs"', "Where to train.", '"const": "nudge"'):
+        assert words in text
+    assert json.loads(call("schema", "--report").out)["title"] == "Report"
+
+
+def test_the_schema_accepts_what_the_spec_accepts(call: Call) -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads(call("schema").out)
+    good = light_spec(stages=["nudge", {"use": "nudge", "by": 0.5, "epochs": 3}])
+    jsonschema.validate(good, schema)
+    for wrong in ({"stages": [{"use": "nudge", "bye": 1}]}, {"sead": 1}, {"stages": ["nugde"]}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**good, **wrong}, schema)
+
+
+def test_recipes_are_listed(call: Call, host: Host) -> None:
+    assert call("recipes").out == "no recipe is installed\n"
+    host.add("given", RecipeDef(name="demo", summary="A try.", spec=light_spec()))
+    assert call("recipes").out == "demo  A try.\n"
+
+
+def test_report_shows_a_finished_run_again(call: Call) -> None:
+    ran = call("run", "spec.json", "--out", "out")
+    said = call("report", "out")
+    assert said.code == 0
+    assert ran.out.splitlines()[:5] == said.out.splitlines()[:5]
+    assert json.loads(call("report", "out", "--json").out)["schema_version"] == 1
+
+
+def test_report_of_an_unfinished_run_is_told(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    said = call("report", "out")
+    assert said.code == 2
+    assert (
+        said.err
+        == "pqd: out/report.json: cannot be read: No such file or directory; give the folder of a finished run\n"
+    )
+
+
+# --- as a process
+
+
+def pqd_command(*arguments: str) -> list[str]:
+    return [sys.executable, "-c", "from pqd_core.host.cli import main; main()", *arguments]
+
+
+def test_a_closed_pipe_is_no_error_worth_a_traceback(tmp_path: Path) -> None:
+    write_distribution(tmp_path, "toy-parts", {"light": "light"})
+    process = subprocess.Popen(pqd_command("schema"), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    assert b"Traceback" not in process.stderr.read()
+    process.wait()
+    process.stderr.close()
+
+
+def test_a_plugin_that_fails_to_load_is_one_line_of_warning(pqd: Any, tmp_path: Path) -> None:
+    (tmp_path / "p_bad.py").write_text("import nothing_of_that_name\n")
+    write_distribution(tmp_path, "strange", {"bad": "p_bad"})
+    env = {"PQD_PLUGINS": "toys,light,bad"}
+    process = pqd("plugins", env=env)
+    assert process.wait() == 0
+    warning, *rest = process.output.splitlines()
+    assert warning == "pqd: plugin bad failed to load and was left out; see pqd plugins -v"
+    assert "bad  (strange 1.0, p_bad)" in rest
+    assert "ModuleNotFoundError: No module named 'nothing_of_that_name'" in pqd("plugins", "-v", env=env).finished()
+    strict = pqd("plugins", env={**env, "PQD_STRICT": "1"})
+    assert strict.wait() == 2
+    assert strict.output.startswith("pqd: plugin bad (p_bad) failed to load: ModuleNotFoundError")
+
+
+def test_the_bench_and_the_command_line_agree(call: Call, bench: Bench) -> None:
+    call("run", "spec.json", "--out", "cli", "--store", "store")
+    report = bench.run(out="python")
+    assert all(step.reused for step in report.steps), "one store, one set of keys"
