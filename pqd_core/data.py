@@ -139,7 +139,7 @@ def take(split: Split, index: np.ndarray) -> Split:
 
 
 def hold_out(data: Data, share: float, seed: int = 0) -> Data:
-    """`data` with a stratified `share` of its training images, at least one, set apart for validation.
+    """`data` with a stratified `share` of its training images set apart for validation: at least one, never all.
 
     Raises:
         DataError: there is nothing to set apart.
@@ -150,7 +150,8 @@ def hold_out(data: Data, share: float, seed: int = 0) -> Data:
     if len(labels) < 2:
         where = f"dataset.{data.info.name}.train"
         raise DataError(Problem(where, "holds one image, of which none can be held out", "write validation: 0"))
-    chosen = stratified_subset(labels, max(1, round(share * len(labels))), seed)
+    size = min(max(1, round(share * len(labels))), len(labels) - 1)
+    chosen = stratified_subset(labels, size, seed)
     rest = np.setdiff1d(np.arange(len(labels)), chosen, assume_unique=True)
     return evolve(data, train=take(data.train, rest), validation=take(unaugmented(data.train), chosen))
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from pqd_core.data import DataInfo
+from pqd_core.host.contract import check_model
 from pqd_core.host.entries import Entry
 from pqd_core.host.errors import DataError, PqdError, Problem, StageError, did_you_mean
 
@@ -106,7 +107,7 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -
 
 def network_state(network: Network) -> dict[str, dict[str, Tensor]]:
     """The tensors to save, by file: the model's state and the evidence of its facts."""
-    evidence = {f"{fact}/{name}": t for fact, tensors in network.facts.items() for name, t in tensors.items()}
+    evidence = {f"{fact}:{name}": t for fact, tensors in network.facts.items() for name, t in tensors.items()}
     return {WEIGHTS: _separate(network.model.state_dict()), EVIDENCE: _separate(evidence)}
 
 
@@ -118,7 +119,7 @@ def read_evidence(artifact: Artifact) -> Facts:
     """The evidence of each fact that holds of an artifact."""
     facts: Facts = {fact: {} for fact in artifact.about["facts"]}
     for name, tensor in artifact.tensors(EVIDENCE).items():
-        fact, _, key = name.partition("/")
+        fact, _, key = name.partition(":")
         facts[fact][key] = tensor
     return facts
 
@@ -131,7 +132,8 @@ def rebuild(artifact: Artifact, step: Step, context: RunContext) -> Network:
             stage_context = context.stage_context(passed, network.facts)
             with _blaming(passed.stage, "restructure"):
                 stage = passed.stage.record.implementation()
-                network.model = stage.restructure(network.model, passed.stage.settings, stage_context)
+                model = stage.restructure(network.model, passed.stage.settings, stage_context)
+                network.model = check_model(model, passed, "restructure")
     load_weights(network.model, artifact.tensors(WEIGHTS), str(artifact.folder / WEIGHTS))
     network.model.eval()
     return network
@@ -143,7 +145,7 @@ def freeze(network: Network, step: Step, context: RunContext) -> nn.Module:
     for passed in context.plan.path_to(step):
         if passed.stage:
             with _blaming(passed.stage, "freeze"):
-                model = passed.stage.record.implementation().freeze(model)
+                model = check_model(passed.stage.record.implementation().freeze(model), passed, "freeze")
     return model
 
 

@@ -93,10 +93,9 @@ class _Walk:
         context = self.context
         runtimes = _chosen(context.spec.runtimes, context.host, "runtime")
         measurers = _chosen(context.spec.measure, context.host, "measurer")
-        context.progress.start(self._work(len(runtimes), len(measurers)))
         context.log.info("run started", spec=context.spec.model_dump(mode="json"), environment=context.environment)
         context.progress.describe("opening the data")
-        context.data()
+        context.progress.start(self._work(len(runtimes), len(measurers)))
         for step in context.plan.steps:
             self._run_step(step)
         deployed = [found for step in context.plan.steps for found in self._deploy(step, runtimes)]
@@ -148,6 +147,8 @@ class _Walk:
             artifact: Artifact = self.context.host.manager.hook.pqd_run_step(
                 step=step, artifact=parent, context=self.context
             )
+            if not isinstance(artifact, Artifact) or artifact.key != step.key:
+                raise TypeError(f"a plugin's pqd_run_step gave {artifact!r}, not the artifact of this step")
         except Exception as error:
             self._tell("pqd_step_failed", step=step, error=error)
             self.context.log.exception("step failed")

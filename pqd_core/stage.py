@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import define, field
 
-from pqd_core.host.contract import check_contract
+from pqd_core.host.contract import check_contract, check_model
 from pqd_core.records import FactDef, resolve
 
 if TYPE_CHECKING:
@@ -112,8 +112,9 @@ def execute_step(step: Step, parent: Artifact | None, context: RunContext) -> Ar
         stage_context = context.stage_context(step, dict(network.facts))
         torch.manual_seed(step.seed)
         stage = step.stage.record.implementation()
-        network.model = stage.restructure(network.model, step.stage.settings, stage_context)
-        network.model = stage.run(network.model, step.stage.settings, stage_context)
+        for duty in ("restructure", "run"):
+            model = getattr(stage, duty)(network.model, step.stage.settings, stage_context)
+            network.model = check_model(model, step, duty)
         network.facts = stage_context.facts
     network.model = network.model.cpu().eval()
     network.facts = check_contract(network, step, context.host.facts)

@@ -11,6 +11,7 @@ import time
 import tomllib
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -88,8 +89,9 @@ def test_what_a_record_points_to_lies_in_its_own_plugin(bundled: Host) -> None:
         for owned in bundled.registry(noun):
             load = getattr(owned.record, "load", None)
             if isinstance(load, str):
-                assert load.startswith(f"pqd_{owned.plugin}"), owned.full_name
-                assert owned.record.implementation() is not None
+                module = load.partition(":")[0]
+                assert module.partition(".")[0] == f"pqd_{owned.plugin}", owned.full_name
+                assert find_spec(module) is not None, f"{owned.full_name}: there is no {module}"
 
 
 def calls(file: Path) -> Iterator[tuple[str, dict[str, str]]]:
@@ -110,7 +112,7 @@ def test_nothing_is_ever_pickled() -> None:
             assert module.partition(".")[0] not in {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
         for function, keywords in calls(file):
             assert function != "torch.load" or keywords.get("weights_only") == "True", file
-            assert function != "np.load" or keywords.get("allow_pickle") == "False", file
+            assert function != "np.load" or keywords.get("allow_pickle") != "True", file
             assert function != "yaml.load" or file.name == "read_spec.py", f"{file}: read_spec has the safe loader"
 
 
@@ -209,11 +211,11 @@ def test_every_setting_of_every_component_is_described(bundled: Host) -> None:
     assert missing == []
 
 
-def test_every_component_says_what_it_is_in_a_sentence(bundled: Host) -> None:
+def test_every_component_says_what_it_is_in_one_line(bundled: Host) -> None:
     for noun, _ in BRINGS.values():
         for owned in bundled.registry(noun):
-            assert owned.record.summary.endswith("."), owned.full_name
-            assert len(owned.record.summary) <= 140, owned.full_name
+            assert 10 < len(owned.record.summary) <= 140, owned.full_name
+            assert "\n" not in owned.record.summary, owned.full_name
 
 
 def test_every_public_name_is_there_and_says_what_it_is() -> None:

@@ -371,6 +371,19 @@ def test_two_runs_into_one_folder_at_the_same_moment_take_turns(pqd: Start, spec
     assert [json.loads(line) for line in (tmp_path / "same" / "log.jsonl").read_text().splitlines()]
 
 
+def test_who_waits_for_a_run_that_is_killed_makes_what_it_left_undone(
+    pqd: Start, spec_file: Path, tmp_path: Path
+) -> None:
+    first = pqd("run", spec_file, "--out", "a")
+    wait_for(first, "step 2 of 4")
+    second = pqd("run", spec_file, "--out", "b")
+    wait_for(second, "waiting for another pqd")
+    first.send(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    assert second.wait() == 0, second.output
+    assert [step["reused"] for step in read(tmp_path / "b")["steps"]][:2] == [True, False]
+
+
 def undisturbed(pqd: Start, spec: Path, tmp_path: Path, **request: Any) -> Process:
     alone = tmp_path / "alone"
     process = pqd("run", spec, "--out", alone, env={"PQD_STORE": str(alone / "store")}, **request)
@@ -385,7 +398,7 @@ def test_a_run_that_is_killed_at_any_change_of_the_disk_ends_as_if_it_had_not_be
     total = int(told.rpartition("changes: ")[2])
     assert total > 60
     rng = random.Random(0)
-    width = total // 8
+    width = total // 7
     moments = [rng.randrange(begin, begin + width) for begin in range(1, total - width, width)]
     for moment in moments:
         request = {"env": {"PQD_STORE": str(tmp_path / f"store-{moment}")}}

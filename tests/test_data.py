@@ -104,6 +104,8 @@ def test_nothing_is_held_out_where_nothing_is_asked_or_a_split_is_there() -> Non
 def test_at_least_one_image_is_held_out_and_one_stays() -> None:
     data = hold_out(Data(INFO, arrays(2), arrays(9)), 0.001)
     assert (len(data.train), len(data.validation or [])) == (1, 1)
+    data = hold_out(Data(INFO, arrays(), arrays(9)), 0.999)
+    assert (len(data.train), len(data.validation or [])) == (1, 29)
     with pytest.raises(DataError, match=r"dataset\.d\.train: holds one image.*write validation: 0"):
         hold_out(Data(INFO, arrays(1), arrays(9)), 0.1)
 

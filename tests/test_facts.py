@@ -148,6 +148,20 @@ def test_a_fact_of_a_plugins_own_is_probed_and_held(bench: Bench) -> None:
     assert seen.count("held") == 2, "the later stage held it in each epoch"
 
 
+def test_a_fact_with_a_slash_in_its_name_keeps_its_evidence(bench: Bench) -> None:
+    class Gives(Nudge):
+        @staticmethod
+        def run(model: nn.Module, settings: object, context: StageContext) -> nn.Module:
+            context.give("my/fact", {"a/b": MASK})
+            return model
+
+    def probe(model: nn.Module, evidence: dict[str, torch.Tensor]) -> list[str]:
+        return [] if list(evidence) == ["a/b"] else [f"evidence is {list(evidence)}"]
+
+    bench.host.add("given", stage_record("give", Gives, gives=(FactDef("my/fact", "it is mine", probe),)))
+    assert bench.run(bench.spec(stages=["give", "nudge"])).complete
+
+
 def test_evidence_is_saved_and_comes_back(bench: Bench) -> None:
     bench.host.add("given", stage_record("prune", Prunes, gives=("sparse",)))
     bench.run(bench.spec(stages=["prune"]))

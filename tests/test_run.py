@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from structlog.contextvars import get_contextvars
 
 from pqd_core import Measurement, MeasurerDef, MetricDef, PqdError, RuntimeDef, Settings, StageContext, hookimpl
-from pqd_core.host.errors import SpecError, StageError, StoreError
+from pqd_core.host.errors import ContractError, SpecError, StageError, StoreError
 from pqd_core.host.plugins import Host
 from pqd_core.report import Report, read_report
 from pqd_core.testing.toys import ToyMeasurer
@@ -202,6 +202,20 @@ def test_a_baseline_that_cannot_be_built_leaves_nothing_to_go_on_from(bench: Ben
     assert "the loss is not finite in epoch 1; lower the learning rate" in str(error.value)
 
 
+@pytest.mark.parametrize("duty", ["restructure", "run", "freeze"])
+def test_a_duty_that_gives_back_no_model_breaks_the_contract(bench: Bench, duty: str) -> None:
+    forgets = type("Forgets", (Nudge,), {duty: staticmethod(lambda *_: None)})
+    bench.host.add("given", stage_record("faulty", forgets))
+    if duty == "freeze":
+        told = bench.run(bench.spec(stages=["faulty"])).problems[0]
+    else:
+        with pytest.raises(ContractError) as error:
+            bench.run(bench.spec(stages=["faulty"]))
+        told = str(error.value).splitlines()[0]
+    what = f"{duty} gave back a NoneType, not a torch.nn.Module"
+    assert told == f"faulty: {what}; check: duties-give-back-a-model"
+
+
 class LosesWeights(Nudge):
     @staticmethod
     def restructure(model: Any, settings: Any, context: StageContext) -> Any:
@@ -295,6 +309,31 @@ def test_an_observer_that_raises_is_listed_and_steers_nothing(bench: Bench, hook
     assert len(watched) == len(report.problems), "one failure hides no other"
     assert expected in read_report(report.folder).problems
     assert any(line["event"] == "observer failed" for line in bench.log())
+
+
+@pytest.mark.parametrize("answer", ["a folder", 7, "the parent's artifact"])
+def test_an_answer_to_run_step_that_is_not_the_steps_artifact_is_refused(bench: Bench, answer: Any) -> None:
+    def pqd_run_step(step: Any, artifact: Any) -> Any:
+        return None if step.stage is None else artifact if answer == "the parent's artifact" else answer
+
+    watcher(bench.host, "odd", pqd_run_step=pqd_run_step)
+    with pytest.raises(StageError, match=r"step 2 of 2, nudge: TypeError: a plugin's pqd_run_step gave"):
+        bench.run()
+
+
+def test_a_plugin_may_watch_a_step_from_around(bench: Bench) -> None:
+    seen: list[str] = []
+
+    @hookimpl(wrapper=True)
+    def pqd_run_step(step: Any) -> Any:
+        seen.append(f"before {step.label}")
+        artifact = yield
+        seen.append(f"after {step.label}")
+        return artifact
+
+    bench.host.manager.register(type("Around", (), {"pqd_run_step": staticmethod(pqd_run_step)})(), name="around")
+    bench.run()
+    assert seen == ["before baseline", "after baseline", "before nudge", "after nudge"]
 
 
 def test_a_plugin_may_run_a_step_elsewhere(bench: Bench) -> None:

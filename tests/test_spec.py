@@ -220,6 +220,32 @@ def test_a_setting_of_the_wrong_type_is_refused_at_its_place(parse: Any, value: 
     assert [problem.where for problem in error.value.problems] == ["stages.0.nudge.by"]
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stages": "nudge"}, "stages: expected a list"),
+        ({"stages": None}, "stages: expected a list"),
+        ({"stages": {"0": "nudge"}}, "stages: expected a list"),
+        ({"budget": 10}, "budget: expected a mapping of keys to values"),
+        ({"baseline": ["epochs", 3]}, "baseline: expected a mapping of keys to values"),
+        ({"backbone": ["toy-net"]}, "backbone: expected a backbone's name, or a mapping with the key 'use'"),
+        ({"dataset": {"use": 7}}, "dataset: expected a dataset's name, or a mapping with the key 'use'"),
+        ({"name": 7}, "name: input should be a valid string"),
+        ({"threads": "all"}, "threads: input should be a valid integer, unable to parse string as an integer"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_told_in_words_of_yaml(parse: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        parse(**changes)
+    assert problems_of(error) == [message]
+
+
+def test_what_is_missing_is_told_at_its_place(host: Host) -> None:
+    with pytest.raises(SpecError) as error:
+        parse_spec({}, host)
+    assert problems_of(error) == ["backbone: field required", "dataset: field required"]
+
+
 def test_braces_in_a_wrong_value_are_shown_as_they_were_written(parse: Any) -> None:
     with pytest.raises(SpecError) as error:
         parse(stages=["{nudge}", {"use": "nudge", "{x}": 1}])

@@ -21,7 +21,7 @@ class WeightFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
 
     The steps follow the weight exactly, so there is no state to save, and nothing is ever clipped: the gradient passes
     unchanged. Scaling a channel scales its step, so rounding gives the same integers before and after a batch norm is
-    folded into the weight (Krishnamoorthi 2018, arXiv:1806.08342, section 3.1), and no folding has to be simulated.
+    folded into the weight (Krishnamoorthi 2018, arXiv:1806.08342), and no folding has to be simulated.
     """
 
     def __init__(self, quant_min: int, quant_max: int, dtype: torch.dtype, qscheme: torch.qscheme, **_: Any) -> None:

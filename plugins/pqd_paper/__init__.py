@@ -55,7 +55,7 @@ def mini(backbone: str) -> dict[str, Any]:
         "description": f"{backbone} at {MINI_WIDTH[backbone]} of its width, on 5,000 images of CIFAR-10.",
         "backbone": {"use": backbone, "width": MINI_WIDTH[backbone]},
         "dataset": {"use": "cifar10", "limit": 5000},
-        "baseline": {"epochs": 15, "lr": 0.1, "batch_size": 64, "warmup": 0.1},
+        "baseline": {"epochs": 10, "lr": 0.1, "batch_size": 64, "warmup": 0.1},
         "stages": ["magnitude", "int8-qat", "logit-kd"],
         "budget": {"epochs": 10, "split": [20, 40, 40]},
         "runtimes": RUNTIMES,

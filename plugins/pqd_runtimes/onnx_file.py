@@ -77,9 +77,11 @@ def _name_layers(graph: GraphProto) -> None:
     """Each layer's node is called `<layer>`, and its weight `<layer>.weight` where rewriting had made up a name."""
     renamed: dict[str, str] = {}
     seen: Counter[str] = Counter()
+    taken = {tensor.name for tensor in graph.initializer}
     for node, tensor, _ in layer_weights(graph):
-        if MADE_UP.fullmatch(tensor.name):
-            renamed[tensor.name] = tensor.name = f"{_scope(node)}.weight"
+        if MADE_UP.fullmatch(tensor.name) and (name := f"{_scope(node)}.weight") not in taken:
+            renamed[tensor.name] = tensor.name = name
+            taken.add(name)
         layer = tensor.name.removesuffix(".weight")
         seen[layer] += 1
         node.name = layer if seen[layer] == 1 else f"{layer}/{seen[layer]}"  # a node's name is its own
@@ -89,9 +91,9 @@ def _name_layers(graph: GraphProto) -> None:
 
 
 def _scope(node: NodeProto) -> str:
-    """The layer that a node comes from."""
-    scopes = next(prop.value for prop in node.metadata_props if prop.key == SCOPES)
-    return str(ast.literal_eval(scopes)[-2])
+    """The layer that a node comes from; the node's own name if it comes from none."""
+    scopes = next((prop.value for prop in node.metadata_props if prop.key == SCOPES), None)
+    return str(ast.literal_eval(scopes)[-2]) if scopes else node.name
 
 
 def _integer_bias(graph: GraphProto) -> None:

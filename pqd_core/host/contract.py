@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pqd_core.host.errors import ContractError, Problem
 from pqd_core.records import FactDef, resolve
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from pqd_core.model import Facts, Network
     from pqd_core.plan import Step
+
+
+def check_model(model: Any, step: Step, duty: str) -> nn.Module:
+    """`model`, which one of a stage's duties gave back.
+
+    Raises:
+        ContractError: it is no model.
+    """
+    from torch import nn
+
+    if not isinstance(model, nn.Module):
+        what = f"{duty} gave back a {type(model).__name__}, not a torch.nn.Module"
+        raise ContractError(Problem(step.name, what, "check: duties-give-back-a-model"))
+    return model
 
 
 def check_contract(network: Network, step: Step, known: Mapping[str, FactDef]) -> Facts:

@@ -11,6 +11,10 @@ from pydantic_core import ErrorDetails
 from pqd_core.host.errors import Problem, did_you_mean
 
 
+PLAINLY = {"tuple_type": "expected a list", "model_type": "expected a mapping of keys to values"}
+"""For a type of pydantic's errors, what a person who writes YAML calls it."""
+
+
 def unknown_keys_named(error: ValidationError, model: type[BaseModel]) -> list[ErrorDetails]:
     """The errors of `model`, where an unknown key says which known one it resembles."""
     details = error.errors(include_url=False)
@@ -19,6 +23,7 @@ def unknown_keys_named(error: ValidationError, model: type[BaseModel]) -> list[E
             *path, key = problem["loc"]
             problem["type"] = "unknown_key"
             problem["msg"] = f"unknown key; {did_you_mean(str(key), _keys_at(model, path))}"
+        problem["msg"] = PLAINLY.get(problem["type"], problem["msg"])
     return details
 
 

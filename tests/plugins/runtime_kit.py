@@ -78,12 +78,12 @@ def int8_model() -> nn.Module:
     assert isinstance(graph, GraphModule)
     prepared = prepare_pt2e(graph, EveryLayer())
     prepared(images(64))
-    converted = convert_pt2e(prepared)
+    converted: nn.Module = convert_pt2e(prepared)
     move_exported_model_to_eval(converted)
     return converted
 
 
-class EveryLayer(Quantizer):
+class EveryLayer(Quantizer):  # type: ignore[misc]
     """uint8 into and out of each layer and each addition, int8 per channel for each weight."""
 
     activation = QuantizationSpec(torch.uint8, HistogramObserver, 0, 255, torch.per_tensor_affine)
