@@ -158,7 +158,7 @@ def write_distribution(folder: Path, name: str, plugins: dict[str, str]) -> None
 def _zygote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Zygote]:
     folder = tmp_path_factory.mktemp("processes")
     write_distribution(folder, "toy-parts", {"toys": "pqd_core.testing.toys", "light": "light"})
-    command = [sys.executable, HERE / "zygote.py"]
+    command = [sys.executable, str(HERE / "zygote.py")]
     process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     yield Zygote(process, folder)
     assert process.stdin is not None

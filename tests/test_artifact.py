@@ -129,6 +129,14 @@ def link_outside(folder: Path) -> None:
     (folder / "words.txt").symlink_to(outside)
 
 
+def replace_by_a_folder(name: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        (folder / name).unlink()
+        (folder / name).mkdir()
+
+    return change
+
+
 def name_a_file(name: str) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         outside = folder.parent / "outside.txt"
@@ -151,13 +159,13 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "a truncated file": truncate,
     "a longer file": append,
     "a missing file": lambda folder: (folder / "words.txt").unlink(),
-    "a folder in place of a file": lambda folder: [(folder / "words.txt").unlink(), (folder / "words.txt").mkdir()],
+    "a folder in place of a file": replace_by_a_folder("words.txt"),
     "a link to the outside": link_outside,
     "no manifest": lambda folder: (folder / MANIFEST).unlink(),
     "an empty manifest": lambda folder: (folder / MANIFEST).write_bytes(b""),
     "half a manifest": lambda folder: os.truncate(folder / MANIFEST, 60),
     "a manifest that is no JSON": lambda folder: (folder / MANIFEST).write_bytes(b"\xff\xfe{}"),
-    "a manifest that is a folder": lambda folder: [(folder / MANIFEST).unlink(), (folder / MANIFEST).mkdir()],
+    "a manifest that is a folder": replace_by_a_folder(MANIFEST),
     "a manifest that is too large": grow_the_manifest,
     "a manifest of another request": manifest_change(lambda m: m.update(key=OTHER)),
     "a manifest of a later format": manifest_change(lambda m: m.update(format=2)),

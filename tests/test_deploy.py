@@ -110,7 +110,7 @@ def raising(error: Exception) -> Callable[..., Any]:
         (lambda *_: None, "AttributeError"),
         (lambda model, example, folder, shared, settings: folder / "nothing", "cannot be deployed"),
         (
-            lambda model, example, folder, shared, settings: Light.export(model, example, shared, shared, None),
+            lambda model, example, folder, shared, settings: Light.export(model, example, shared, shared, settings),
             "ValueError",
         ),
     ],

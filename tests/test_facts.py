@@ -141,7 +141,12 @@ def test_a_fact_that_nobody_can_see_stops_the_run(bench: Bench) -> None:
 
 def test_a_fact_of_a_plugins_own_is_probed_and_held(bench: Bench) -> None:
     seen: list[str] = []
-    fact = FactDef("watched", "it is watched", lambda model, evidence: seen.append("probed") or [])
+
+    def probe(model: nn.Module, evidence: object) -> list[str]:
+        seen.append("probed")
+        return []
+
+    fact = FactDef("watched", "it is watched", probe)
     bench.host.add("given", stage_record("watch", gives=(evolve(fact, hold=lambda *_: seen.append("held")),)))
     assert bench.run(bench.spec(stages=["watch", {"use": "nudge", "epochs": 2}])).complete
     assert seen.count("probed") == 2, "after the step that gives it, and after the later one"

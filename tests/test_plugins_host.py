@@ -257,6 +257,7 @@ def test_a_record_is_inert_until_it_is_used(host: Host) -> None:
 
 
 def test_a_recipe_is_a_spec_or_parts_and_not_both() -> None:
-    for wrong in ({}, {"spec": {}, "parts": ("a",)}):
+    both: dict[str, Any] = {"spec": {}, "parts": ("a",)}
+    for wrong in ({}, both):
         with pytest.raises(ValueError, match="needs either a spec or parts"):
             RecipeDef(name="r", summary="s", **wrong)

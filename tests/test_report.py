@@ -25,7 +25,7 @@ def row(pipeline: str = "", runtime: str = "ort", seed: int = 0, **values: float
         name: Metric(
             value=value,
             unit=units.get(name, ("bytes", "lower"))[0],
-            better=units.get(name, ("bytes", "lower"))[1],  # type: ignore[arg-type]
+            better=units.get(name, ("bytes", "lower"))[1],
             missing=None if value is not None else "no reason",
         )
         for name, value in values.items()

@@ -50,21 +50,21 @@ class TorchSettings(RuntimeSettings):
 RUNTIMES = (
     RuntimeDef(
         name="onnxruntime",
-        summary="an ONNX file in ONNX Runtime, on the CPU",
+        summary="An ONNX file, run by ONNX Runtime on the CPU.",
         settings=OnnxRuntimeSettings,
         load="pqd_runtimes.onnx_runtime",
         requires=("onnxruntime", "onnx", "onnxscript", "torch"),
     ),
     RuntimeDef(
         name="openvino",
-        summary="OpenVINO IR, on the CPU",
+        summary="An OpenVINO IR (model.xml and model.bin), run by OpenVINO on the CPU.",
         settings=OpenVinoSettings,
         load="pqd_runtimes.openvino_runtime",
         requires=("openvino", "onnx", "onnxscript", "torch"),
     ),
     RuntimeDef(
         name="torch",
-        summary="a torch.export program in PyTorch, eager or compiled, on the CPU",
+        summary="A torch.export program (.pt2), run by PyTorch on the CPU, eager or compiled.",
         settings=TorchSettings,
         load="pqd_runtimes.torch_runtime",
         requires=("torch", "torchao"),

@@ -10,7 +10,6 @@ from pydantic_core import ErrorDetails
 
 from pqd_core.host.errors import Problem, did_you_mean
 
-
 PLAINLY = {"tuple_type": "expected a list", "model_type": "expected a mapping of keys to values"}
 """For a type of pydantic's errors, what a person who writes YAML calls it."""
 

@@ -225,7 +225,7 @@ def test_a_tree_that_names_a_module_is_refused(files: dict[str, Path]) -> None:
 
 def test_a_compressed_archive_cannot_blow_up(files: dict[str, Path]) -> None:
     rewrite(files["torch"], "weight_0", lambda content: content + b"\0" * 2**20, zipfile.ZIP_DEFLATED)
-    refused("torch", files["torch"], "compressed")
+    refused("torch", files["torch"], "compressed content")
 
 
 @pytest.mark.parametrize("name", ["x/data/constants/opaque_obj_0", "x/data/aotinductor/model/a.so", "x/../../y"])
