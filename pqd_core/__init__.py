@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pqd_core.host.entries import BackboneEntry
     from pqd_core.host.environment import describe_cpu
     from pqd_core.host.errors import DataError, DeployError, PqdError, Problem
+    from pqd_core.host.globs import choose_layers
     from pqd_core.host.local import register_stage
     from pqd_core.measure import MeasureContext, Measurement, Measurer
     from pqd_core.records import (
@@ -69,6 +70,7 @@ __all__ = [
     "StageContext",
     "StageDef",
     "Training",
+    "choose_layers",
     "cross_entropy",
     "describe_cpu",
     "eval_batches",
@@ -86,6 +88,7 @@ _MODULES = {
     "fit": ["cross_entropy", "fit"],
     "hookspecs": ["hookimpl"],
     "host.errors": ["DataError", "DeployError", "PqdError", "Problem"],
+    "host.globs": ["choose_layers"],
     "host.local": ["register_stage"],
     "measure": ["MeasureContext", "Measurement", "Measurer"],
     "host.environment": ["describe_cpu"],

@@ -83,7 +83,7 @@ class RunContext:
             opened = dataset.record.implementation().open_data(dataset.settings)
         except PqdError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.log.exception("the data cannot be opened")
             what = f"cannot be opened ({type(error).__name__}: {error})"
             raise DataError(Problem(f"dataset.{dataset.name}", what, "the whole error is in log.jsonl")) from error

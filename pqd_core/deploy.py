@@ -139,7 +139,7 @@ def _export(step: Step, runtime: Entry, context: RunContext, model: nn.Module, s
             parity = compare(model, file, runtime, context)
         except PqdError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
             raise DeployError(_cannot_take(step, runtime, error)) from error
@@ -186,6 +186,6 @@ def _disagreement(step: Step, runtime: Entry, parity: Parity) -> Problem:
     )
 
 
-def _cannot_take(step: Step, runtime: Entry, error: Exception) -> Problem:
+def _cannot_take(step: Step, runtime: Entry, error: BaseException) -> Problem:
     reason = (str(error).strip().splitlines() or [""])[0][:300]
     return Problem(f"{step.label} on {runtime.name}", f"cannot be deployed ({type(error).__name__}: {reason})")

@@ -56,7 +56,7 @@ def hold_sparse(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, mask in masks.items():
-            parameters[name].mul_(mask)
+            parameters[name].mul_(mask.to(parameters[name].device))
 
 
 def probe_fake_quant(model: nn.Module, _: Mapping[str, Tensor]) -> list[str]:

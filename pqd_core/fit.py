@@ -56,6 +56,9 @@ def fit(
     Raises:
         FloatingPointError: the loss is no longer finite.
     """
+    if not context.epochs:
+        context.hold_facts(model)
+        return model.cpu().eval()
     loss = loss or cross_entropy(training.label_smoothing)
     accelerator = _accelerator(context.device, mixed_precision)
     batches = TrainBatches(context, training, accelerator)

@@ -135,7 +135,7 @@ def _measure_now(
         try:
             rows = measurer.record.implementation().measure(group, measurer.settings, inputs)
             numbers = _as_promised(rows, measurer, len(group))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             context.log.exception("measurer failed", measurer=measurer.name)
             numbers = [_all_missing(measurer, error) for _ in group]
     return [[_with_provenance(number, row, context) for number in numbers[i]] for i, row in enumerate(group)]
@@ -153,7 +153,7 @@ def _as_promised(rows: Sequence[Sequence[Measurement]], measurer: Entry, files: 
     return numbers
 
 
-def _all_missing(measurer: Entry, error: Exception) -> list[Measurement]:
+def _all_missing(measurer: Entry, error: BaseException) -> list[Measurement]:
     why = f"{measurer.name} failed: {type(error).__name__}: {error}"
     return [
         Measurement(metric.name, None, metric.unit, metric.better, missing=why, provenance={"error": True})

@@ -47,7 +47,7 @@ def build_network(backbone: Entry, info: DataInfo, seed: int) -> nn.Module:
         model = backbone.record.implementation().build(backbone.settings, info)
     except PqdError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         what = f"cannot be built ({type(error).__name__}: {error})"
         raise DataError(Problem(f"backbone.{backbone.name}", what, "the whole error is in log.jsonl")) from error
     if not isinstance(model, nn.Module):

@@ -149,7 +149,7 @@ class _Walk:
             )
             if not isinstance(artifact, Artifact) or artifact.key != step.key:
                 raise TypeError(f"a plugin's pqd_run_step gave {artifact!r}, not the artifact of this step")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._tell("pqd_step_failed", step=step, error=error)
             self.context.log.exception("step failed")
             raise _step_error(step, where, parent, error) from error
@@ -222,7 +222,7 @@ def _default_entry(owned: Owned[Any], noun: str) -> Entry | None:
         return None
 
 
-def _step_error(step: Step, where: str, parent: Artifact | None, error: Exception) -> PqdError:
+def _step_error(step: Step, where: str, parent: Artifact | None, error: BaseException) -> PqdError:
     """What happened, where, and from where it goes on; a person's mistake keeps its own exit code."""
     last = "+".join(parent.about["pipeline"]) or "the baseline" if parent else None
     resume = f"running again goes on after {last}" if last else "nothing was finished before it"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_distribution
+from processes import write_distribution
 from pydantic import BaseModel
 
 import pqd_core

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Bench, names
+from bench import Bench, names
 from safetensors.torch import save_file
 
 from pqd_core.artifact import MANIFEST, MANIFEST_LIMIT_BYTES, Artifact, Store, read_manifest

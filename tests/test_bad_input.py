@@ -23,9 +23,10 @@ import light
 import numpy as np
 import pytest
 import torch
-from conftest import Bench, Process, light_spec
+from bench import Bench, light_spec
 from light import stage_record
 from PIL import Image
+from processes import Process
 from safetensors.torch import load_file, save_file
 
 import pqd_prune
@@ -237,6 +238,13 @@ def test_a_dataset_folder_that_is_not_there_is_refused(vision: Bench) -> None:
         assert str(missing) in told
     (missing / "train").mkdir(parents=True)
     assert "dataset.image-folder" in refused(vision, dataset={"use": "image-folder", "root": str(missing)})
+
+
+def test_a_link_that_leads_nowhere_in_a_dataset_is_named(vision: Bench) -> None:
+    dataset = save_images(vision.folder / "images", [(8, 8)])
+    (vision.folder / "images" / "train" / "cat" / "lost.png").symlink_to(vision.folder / "nowhere.png")
+    told = refused(vision, dataset=dataset)
+    assert "lost.png" in told
 
 
 def test_images_of_several_sizes_are_refused_with_two_of_them_and_what_to_do(vision: Bench) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 from attrs import define
-from conftest import Bench, light_spec, names, write_distribution
+from bench import Bench, light_spec, names
 from light import stage_record
+from processes import write_distribution
 
 from pqd_core import MeasurerDef, RecipeDef, __version__
 from pqd_core.host.cli import app, main
@@ -275,6 +277,17 @@ def test_report_of_an_unfinished_run_is_told(call: Call, tmp_path: Path) -> None
 
 def pqd_command(*arguments: str) -> list[str]:
     return [sys.executable, "-c", "from pqd_core.host.cli import main; main()", *arguments]
+
+
+def test_a_terminal_that_knows_no_box_lines_gets_question_marks(tmp_path: Path) -> None:
+    (tmp_path / "spec.json").write_text(json.dumps(light_spec()))
+    write_distribution(tmp_path, "toy-parts", {"toys": "pqd_core.testing.toys", "light": "light"})
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1", "PQD_PLUGINS": "toys,light"}
+    env["PYTHONPATH"] = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(pqd_command("plan", "spec.json"), cwd=tmp_path, env=env, capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert b"? nudge" in done.stdout
 
 
 def test_a_closed_pipe_is_no_error_worth_a_traceback(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from attrs import evolve
-from conftest import Bench
+from bench import Bench
 
 from pqd_core import Arrays, Data, DataError, DataInfo, stratified_subset, take
 from pqd_core.data import MapDataset, Subset, check_data, hold_out, labels_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Bench
+from bench import Bench
 from light import Light
 
 from pqd_core import RuntimeDef

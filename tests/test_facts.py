@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 from attrs import evolve
-from conftest import Bench
+from bench import Bench
 from light import Nudge, stage_record
 from torch import nn
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from attrs import evolve
-from conftest import Bench
+from bench import Bench
 from torch import Tensor, nn
 
 from pqd_core import Batch, Data, StageContext, Training, cross_entropy, fit

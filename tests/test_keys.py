@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import Bench
+from bench import Bench
 
 from pqd_core.host.keys import canonical_json, content_key, file_digest
 from pqd_core.plan import build_plan, data_key

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bench
+from bench import Bench
 from light import SIZE
 
 from pqd_core import Deployed, MeasureContext, Measurement, MeasurerDef, RuntimeDef

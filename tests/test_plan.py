@@ -5,7 +5,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from conftest import Bench
+from bench import Bench
 from light import stage_record
 
 from pqd_core import Problem

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import light_spec, write_distribution
+from bench import light_spec
 from light import NudgeSettings, stage_record
+from processes import write_distribution
 from pydantic import Field
 
 from pqd_core import RecipeDef, Settings, StageDef, register_stage

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Bench
+from bench import Bench
 from light import stage_record
 from pydantic import ValidationError
 

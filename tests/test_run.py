@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Bench, names
+from bench import Bench, names
 from light import SIZE, Light, LightSize, Nudge, stage_record
 from pydantic import Field
 from safetensors.torch import load_file
@@ -319,6 +319,21 @@ def test_an_answer_to_run_step_that_is_not_the_steps_artifact_is_refused(bench: 
     watcher(bench.host, "odd", pqd_run_step=pqd_run_step)
     with pytest.raises(StageError, match=r"step 2 of 2, nudge: TypeError: a plugin's pqd_run_step gave"):
         bench.run()
+
+
+@pytest.mark.parametrize("place", ["Nudge.run", "Light.export", "LightSize.measure"])
+def test_a_part_that_leaves_the_process_is_taken_as_one_that_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def leave(*_: Any) -> Any:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(f"light.{place}", staticmethod(leave))
+    if place == "Nudge.run":
+        with pytest.raises(StageError, match="step 2 of 2, nudge: SystemExit: 0"):
+            bench.run()
+    else:
+        assert "SystemExit: 0" in bench.run().problems[-1]
 
 
 def test_a_plugin_may_watch_a_step_from_around(bench: Bench) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import light_spec
+from bench import light_spec
 from light import stage_record
 from pydantic import Field, ValidationError
 

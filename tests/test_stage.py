@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Bench
+from bench import Bench
 from light import Nudge, NudgeSettings, stage_record
 from pydantic import Field
 from torch import nn

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from fnmatch import fnmatchcase
 
 import torch
 from torch import nn
@@ -20,7 +19,7 @@ from torch.fx import GraphModule
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
 
-from pqd_core import PqdError, Problem, StageContext, eval_batches, fit, take
+from pqd_core import StageContext, eval_batches, fit, take
 from pqd_int8 import Int8QatSettings
 from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
 from pqd_int8.fold import convolve_batch_norms, fix_weight_steps, fold_batch_norms, quantize_moves
@@ -42,7 +41,8 @@ def restructure(model: nn.Module, settings: Int8QatSettings, context: StageConte
     """
     weight_range = _settled_range(settings, context)
     graph = trace(model, context.example)
-    layers = choose_layers([name for _, name in quantizable(graph)], settings)
+    names = [name for _, name in quantizable(graph)]
+    layers = set(choose_layers(names, settings.include, settings.exclude, "int8-qat"))
     prepared = prepare_qat_pt2e(graph, Int8Quantizer(weight_range, settings.range_momentum, layers))
     context.give("fake-quant", {"weight_range": torch.tensor([weight_range.low, weight_range.high])})
     return _switchable(prepared).eval()
@@ -72,31 +72,6 @@ def _settled_range(settings: Int8QatSettings, context: StageContext) -> WeightRa
     chosen = choose_range(settings.weight_range)
     context.log.info("weights will be int8", lowest=chosen.low, highest=chosen.high, asked=settings.weight_range)
     return chosen
-
-
-def choose_layers(names: list[str], settings: Int8QatSettings) -> set[str]:
-    """The layers that a glob of `include` fits and none of `exclude`.
-
-    Raises:
-        PqdError: a glob fits no layer at all, or nothing is left.
-    """
-    known = f"the layers are {', '.join(names)}"
-    useless = [
-        Problem(f"int8-qat.{field}", f"{glob!r} fits no layer", known)
-        for field in ("include", "exclude")
-        for glob in getattr(settings, field)
-        if not any(fnmatchcase(name, glob) for name in names)
-    ]
-    if useless:
-        raise PqdError(*useless)
-    chosen = {name for name in names if _fits(name, settings.include) and not _fits(name, settings.exclude)}
-    if not chosen:
-        raise PqdError(Problem("int8-qat", "include and exclude leave no layer to quantize", known))
-    return chosen
-
-
-def _fits(name: str, globs: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)
 
 
 def _switchable(graph: GraphModule) -> GraphModule:

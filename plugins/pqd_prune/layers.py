@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
 import torch
 from torch import nn
 from torch.fx import GraphModule, Node
 from torch.nn.modules.conv import _ConvNd
-
-from pqd_core import PqdError, Problem
-from pqd_prune import MagnitudeSettings
 
 A = torch.ops.aten
 LAYER_OPERATORS = (A.conv1d, A.conv2d, A.conv3d, A.conv_transpose1d, A.conv_transpose2d, A.conv_transpose3d, A.linear)
@@ -38,28 +33,3 @@ def _source(node: Node) -> Node:
     while node.op == "call_module":
         node = node.all_input_nodes[0]
     return node
-
-
-def choose_layers(names: list[str], settings: MagnitudeSettings) -> list[str]:
-    """Those of `names` that a glob of `include` fits and none of `exclude`.
-
-    Raises:
-        PqdError: a glob fits no layer at all, or nothing is left.
-    """
-    known = f"the layers are {', '.join(names)}"
-    useless = [
-        Problem(f"magnitude.{field}", f"{glob!r} fits no layer", known)
-        for field in ("include", "exclude")
-        for glob in getattr(settings, field)
-        if not any(fnmatchcase(name, glob) for name in names)
-    ]
-    if useless:
-        raise PqdError(*useless)
-    chosen = [name for name in names if _fits(name, settings.include) and not _fits(name, settings.exclude)]
-    if not chosen:
-        raise PqdError(Problem("magnitude", "include and exclude leave no layer to prune", known))
-    return chosen
-
-
-def _fits(name: str, globs: tuple[str, ...]) -> bool:
-    return any(fnmatchcase(name, glob) for glob in globs)

@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor, nn
 
-from pqd_core import StageContext, fit
+from pqd_core import StageContext, choose_layers, fit
 from pqd_prune import MagnitudeSettings
-from pqd_prune.layers import choose_layers, weight_names
+from pqd_prune.layers import weight_names
 
 Weights = Mapping[str, Tensor]
 Prune = Callable[[float], None]
@@ -31,7 +31,8 @@ def run(model: nn.Module, settings: MagnitudeSettings, context: StageContext) ->
         PqdError: a glob fits none of the network's layers.
     """
     by_layer = weight_names(model)
-    chosen = [by_layer[layer] for layer in choose_layers(sorted(by_layer), settings)]
+    layers = choose_layers(sorted(by_layer), settings.include, settings.exclude, "magnitude")
+    chosen = [by_layer[layer] for layer in layers]
     groups = [chosen] if settings.scope == "global" else [[name] for name in chosen]
     start = [_pruned_share(model, group, context) for group in groups]
 

@@ -39,7 +39,7 @@ OPERATOR = re.compile(
 OPENS_FILES = re.compile(r"torch\.ops\.aten\.(from_file|save)\.\w+")
 TEXT = re.compile(r"[\w.,;:/+-]*")
 SYMBOL_OR_NUMBER = re.compile(r"Symbol\('[su]\d+'(, (positive|nonnegative|integer)=True)*\)|Integer\(-?\d{1,18}\)")
-ARITHMETIC = re.compile(r"(Mul|Add|Min|Max|FloorDiv|Mod|[x\d ,()+*/-](?!\*))*")
+ARITHMETIC = re.compile(r"(Mul|Add|Min|Max|FloorDiv|Mod|[x\d ,()-])*")
 ONE_INPUT = pytree.treespec_dumps(pytree.tree_structure(((0,), {})))
 ONE_OUTPUT = pytree.treespec_dumps(pytree.tree_structure(0))
 

@@ -6,14 +6,14 @@ import ast
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from pqd_runtimes.onnx_graph import layer_weights
@@ -24,6 +24,7 @@ OPSET = 20
 """Quantized tensors have their two operators since 10, per-channel scales since 13; both runtimes fuse this one's."""
 MADE_UP = re.compile(r"val_\d+")
 """What the rewriter calls a weight that it has transposed."""
+LARGEST_BIAS = 2**30
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -97,52 +98,47 @@ def _scope(node: NodeProto) -> str:
 
 
 def _integer_bias(graph: GraphProto) -> None:
-    """The bias of each quantized linear layer whose output stays float is int32, in units of its products.
+    """The bias of a quantized classifier is int32, in units of its products.
 
-    ONNX Runtime does so itself where an output is quantized. Where it is not (the classifier), it keeps the layer in
-    float because of its float bias, and dequantizes the weight anew on every call.
+    ONNX Runtime does so itself where a layer's output is quantized. Where it is not, it keeps the layer in float
+    because of its float bias, and dequantizes the weight anew on every call.
     """
     makers = {output: node for node in graph.node for output in node.output}
-    readers = {name: node for node in graph.node for name in node.input}
     stored = {tensor.name: tensor for tensor in graph.initializer}
-    for index, node in reversed(list(enumerate(graph.node))):
-        sources = [makers.get(name) for name in node.input[:2]]
-        if node.op_type != "Gemm" or node.output[0] in readers or len(node.input) < 3 or node.input[2] not in stored:
-            continue
-        if not all(source is not None and source.op_type == "DequantizeLinear" for source in sources):
-            continue
-        scales = [numpy_helper.to_array(stored[source.input[1]]) for source in sources if source is not None]
-        new = _quantized_bias(node, numpy_helper.to_array(stored[node.input[2]]), np.multiply(*scales))
-        if new:
-            graph.initializer.extend(new)
-            graph.initializer.remove(stored[node.input[2]])
-            graph.node.insert(index, _dequantize(node))
+    layer = makers.get(graph.output[0].name)
+    if layer is None or layer.op_type != "Gemm" or len(layer.input) < 3 or layer.input[2] not in stored:
+        return
+    sources = [makers[name] for name in layer.input[:2] if name in makers]
+    if [source.op_type for source in sources] != ["DequantizeLinear"] * 2:
+        return
+    bias = stored[layer.input[2]]
+    steps = np.multiply(*(numpy_helper.to_array(stored[source.input[1]]) for source in sources))
+    if quantized := _quantized_bias(numpy_helper.to_array(bias), steps, bias.name):
+        graph.initializer.remove(bias)
+        graph.initializer.extend(quantized)
+        graph.node.insert(list(graph.node).index(layer), _dequantize(layer, [part.name for part in quantized]))
 
 
-def _quantized_bias(node: NodeProto, bias: np.ndarray, scale: np.ndarray) -> list[Any]:
-    name, scale = node.input[2], np.broadcast_to(scale, bias.shape).astype(np.float32)
-    steps = np.rint(bias.astype(np.float64) / scale)
-    if np.abs(steps).max() >= 2**30:  # would leave too little of int32 to the sum of products
+def _quantized_bias(bias: np.ndarray, step: np.ndarray, name: str) -> list[TensorProto]:
+    """The bias in whole steps, the steps, and zero points; nothing if int32 has no room left for a sum of products."""
+    step = np.broadcast_to(step, bias.shape).astype(np.float32)
+    whole = np.rint(bias.astype(np.float64) / step)
+    if np.abs(whole).max() >= LARGEST_BIAS:
         return []
-    parts = {"quantized": steps.astype(np.int32), "scale": scale, "zero_point": np.zeros(bias.shape, np.int32)}
+    parts = {"quantized": whole.astype(np.int32), "scale": step, "zero_point": np.zeros(bias.shape, np.int32)}
     return [numpy_helper.from_array(array, f"{name}.{part}") for part, array in parts.items()]
 
 
-def _dequantize(node: NodeProto) -> NodeProto:
-    name, node.input[2] = node.input[2], f"{node.input[2]}.dequantized"
-    inputs = [f"{name}.{part}" for part in ("quantized", "scale", "zero_point")]
-    return helper.make_node("DequantizeLinear", inputs, [node.input[2]], name=node.input[2], axis=0)
+def _dequantize(layer: NodeProto, inputs: list[str]) -> NodeProto:
+    layer.input[2] = f"{layer.input[2]}.dequantized"
+    return helper.make_node("DequantizeLinear", inputs, [layer.input[2]], name=layer.input[2], axis=0)
 
 
 def _strip(proto: ModelProto) -> None:
     """Stack traces, node metadata and shapes of intermediate tensors are gone; 137 kB of them in a ResNet-20."""
     graph = proto.graph
     del graph.value_info[:]
-    for thing in _described(proto, graph):
-        thing.ClearField("doc_string")
-        thing.ClearField("metadata_props")
-
-
-def _described(proto: ModelProto, graph: GraphProto) -> Iterator[Any]:
-    parts: Iterable[Any] = chain(graph.node, graph.initializer, graph.input, graph.output)
-    return chain((proto, graph), parts)
+    described: Iterable[Any] = chain((proto, graph), graph.node, graph.initializer, graph.input, graph.output)
+    for part in described:
+        part.ClearField("doc_string")
+        part.ClearField("metadata_props")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -146,6 +147,9 @@ def _options(
 
 def main() -> None:
     """The `pqd` command: a person's mistake is told in a few lines, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no box lines gets question marks
     try:
         app()
     except PqdError as error:

@@ -10,6 +10,7 @@ from attrs import frozen
 from pydantic import Field, GetJsonSchemaHandler, ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
+from pqd_core.host.errors import DataError, Problem
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.problems import unknown_keys_named
 from pqd_core.host.registry import Owned, UnknownName
@@ -46,13 +47,20 @@ class Entry:
 
     def identity(self) -> dict[str, Any]:
         """What a content key has to know of the entry."""
-        fingerprint = getattr(self.record, "fingerprint", None)
         return {
             "use": f"{self.plugin}:{self.name}",
             "version": self.record.version,
             "settings": self.settings.model_dump(mode="json", context=FOR_KEY),
-            "fingerprint": fingerprint(self.settings) if fingerprint else None,
+            "fingerprint": self._fingerprint(),
         }
+
+    def _fingerprint(self) -> str | None:
+        fingerprint = getattr(self.record, "fingerprint", None)
+        try:
+            return str(fingerprint(self.settings)) if fingerprint else None
+        except OSError as error:
+            what = f"{error.filename or 'a file'} cannot be read: {error.strerror or error}"
+            raise DataError(Problem(self.name, what, "correct the path, or delete what leads nowhere")) from error
 
 
 @frozen

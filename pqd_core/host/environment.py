@@ -30,7 +30,10 @@ def describe_cpu() -> dict[str, Any]:
     """The CPU's model, the cores this process may use, and which of the instructions that INT8 kernels use it has."""
     from cpuinfo import get_cpu_info
 
-    info = get_cpu_info()
+    try:
+        info = get_cpu_info()
+    except Exception:  # it raises bare ones where it does not know the architecture
+        info = {}
     return {
         "model": info.get("brand_raw", platform.processor() or "unknown"),
         "architecture": platform.machine(),

@@ -104,7 +104,7 @@ class Host:
         for owner, call in self.each(hook, **arguments):
             try:
                 call()
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 failed.append(f"plugin {owner} failed in {hook}: {error!r}")
                 get_logger("pqd.plugins").exception("observer failed", plugin=owner, hook=hook)
         return failed
