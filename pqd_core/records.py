@@ -6,8 +6,9 @@ Records are data. Collecting them imports no torch and runs no work; the impleme
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping
+from importlib import import_module
+from operator import attrgetter
 from typing import Any, Literal
 
 from attrs import field, frozen
@@ -27,7 +28,11 @@ class Settings(BaseModel):
 
 def resolve(load: Any) -> Any:
     """What a `module` or `module:attribute` path names, or the thing itself if it is no path."""
-    return pkgutil.resolve_name(load) if isinstance(load, str) else load
+    if not isinstance(load, str):
+        return load
+    module, _, attribute = load.partition(":")
+    found = import_module(module)
+    return attrgetter(attribute)(found) if attribute else found
 
 
 @frozen

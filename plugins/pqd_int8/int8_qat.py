@@ -19,7 +19,7 @@ from torch.fx import GraphModule
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt2e
 
-from pqd_core import StageContext, eval_batches, fit, take
+from pqd_core import StageContext, choose_layers, eval_batches, fit, take
 from pqd_int8 import Int8QatSettings
 from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
 from pqd_int8.fold import convolve_batch_norms, fix_weight_steps, fold_batch_norms, quantize_moves
