@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Sequence
@@ -10,15 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve, field
-from pydantic import ValidationError
 
 from pqd_core.artifact import Artifact, Store
 from pqd_core.context import RunContext
 from pqd_core.deploy import Deployed, deploy
 from pqd_core.host import paths
-from pqd_core.host.entries import Entry
-from pqd_core.host.errors import PqdError, Problem, SpecError, StageError
-from pqd_core.host.log import bound, get_logger, logging_to
+from pqd_core.host.entries import Entry, entries_or_all
+from pqd_core.host.errors import PqdError, Problem, StageError
+from pqd_core.host.log import bound, logging_to
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import DEPLOY_WORK, MEASURE_WORK, Progress, Quiet
 from pqd_core.host.render import counted
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from pqd_core.host.log import Sink
-    from pqd_core.host.registry import Owned
 
 
 def run(
@@ -52,6 +51,7 @@ def run(
     Raises:
         PqdError: with the exit code that the command line would end with.
     """
+    _alone()
     host = host or default_host()
     plan = build_plan(spec, host)
     folder = paths.make_folder(Path(out) if out else paths.default_run_folder(spec.title), "run folder")
@@ -64,6 +64,13 @@ def run(
             report.problems += failed
             report.write(folder)
     return report
+
+
+def _alone() -> None:
+    """This is the only process of the run: under a launcher of several, each would wait for the others' locks."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        what = "a run is one process; it cannot be started by a launcher of several yet"
+        raise PqdError(Problem("WORLD_SIZE", what, "start pqd by itself"))
 
 
 def _threads(threads: int) -> ExitStack:
@@ -91,8 +98,8 @@ class _Walk:
 
     def report(self) -> Report:
         context = self.context
-        runtimes = _chosen(context.spec.runtimes, context.host, "runtime")
-        measurers = _chosen(context.spec.measure, context.host, "measurer")
+        runtimes = entries_or_all(context.spec.runtimes, context.host, "runtime")
+        measurers = entries_or_all(context.spec.measure, context.host, "measurer")
         context.log.info("run started", spec=context.spec.model_dump(mode="json"), environment=context.environment)
         context.progress.describe("opening the data")
         context.progress.start(self._work(len(runtimes), len(measurers)))
@@ -198,28 +205,6 @@ class _Walk:
 
     def _tell(self, hook: str, **arguments: Any) -> None:
         self.observers_failed += self.context.host.tell(hook, **arguments)
-
-
-def _chosen(entries: Sequence[Entry] | None, host: Host, noun: str) -> list[Entry]:
-    """The entries of the spec, or everything installed that has defaults.
-
-    Raises:
-        SpecError: two plugins bring one name; neither is guessed.
-    """
-    if entries is not None:
-        return list(entries)
-    registry = host.registry(noun)
-    if clashes := [name for name in registry.names() if ":" in name]:
-        raise SpecError(Problem(f"{noun}s", f"{' and '.join(clashes)} have one name", "name in the spec what to use"))
-    return [entry for owned in registry if (entry := _default_entry(owned, noun))]
-
-
-def _default_entry(owned: Owned[Any], noun: str) -> Entry | None:
-    try:
-        return Entry(owned.plugin, owned.record, owned.record.settings())
-    except ValidationError:
-        get_logger("pqd.run").warning(f"{noun} {owned.full_name} is left out: it has settings without a default")
-        return None
 
 
 def _step_error(step: Step, where: str, parent: Artifact | None, error: BaseException) -> PqdError:

@@ -128,7 +128,9 @@ def test_a_checkpoint_that_would_run_code_is_refused_and_runs_none(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(bench.folder)
-    for number, data in enumerate([pickle.dumps(Boom()), torch_bytes({"conv.weight": Boom()}, bench.folder)]):
+    for number, data in enumerate(
+        [pickle.dumps(Boom(), protocol=2), torch_bytes({"conv.weight": Boom()}, bench.folder)]
+    ):
         file = bench.folder / f"{number}.pt"
         file.write_bytes(data)
         assert "is no readable checkpoint" in refused(bench, baseline={"checkpoint": str(file)})

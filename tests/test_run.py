@@ -531,3 +531,9 @@ def _damage(file: Path, how: str) -> None:
     if how == "flip":
         data[len(data) // 2] ^= 0x08
     file.write_bytes(data if how == "flip" else data[: len(data) // 2])
+
+
+def test_a_run_that_a_launcher_starts_several_times_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(PqdError, match="a run is one process"):
+        bench.run()

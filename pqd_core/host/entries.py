@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Annotated, Any
 
@@ -10,7 +10,8 @@ from attrs import frozen
 from pydantic import Field, GetJsonSchemaHandler, ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
-from pqd_core.host.errors import DataError, Problem
+from pqd_core.host.errors import DataError, Problem, SpecError
+from pqd_core.host.log import get_logger
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.problems import unknown_keys_named
 from pqd_core.host.registry import Owned, UnknownName
@@ -148,3 +149,25 @@ BackboneEntry = Annotated[Entry, EntryOf("backbone")]
 DatasetEntry = Annotated[Entry, EntryOf("dataset")]
 RuntimeEntry = Annotated[Entry, EntryOf("runtime")]
 MeasurerEntry = Annotated[Entry, EntryOf("measurer")]
+
+
+def entries_or_all(entries: Sequence[Entry] | None, host: Host, noun: str) -> list[Entry]:
+    """The entries of the spec, or everything installed that has defaults.
+
+    Raises:
+        SpecError: two plugins bring one name; neither is guessed.
+    """
+    if entries is not None:
+        return list(entries)
+    registry = host.registry(noun)
+    if clashes := [name for name in registry.names() if ":" in name]:
+        raise SpecError(Problem(f"{noun}s", f"{' and '.join(clashes)} have one name", "name in the spec what to use"))
+    return [entry for owned in registry if (entry := _default_entry(owned, noun))]
+
+
+def _default_entry(owned: Owned[Any], noun: str) -> Entry | None:
+    try:
+        return Entry(owned.plugin, owned.record, owned.record.settings())
+    except ValidationError:
+        get_logger("pqd.run").warning(f"{noun} {owned.full_name} is left out: it has settings without a default")
+        return None

@@ -22,8 +22,8 @@ from pqd_core.spec import Spec
 
 def run_on_terminal(spec: str, overrides: Sequence[str], out: Path | None, store: Path | None, remeasure: bool) -> int:
     """Run a spec, or each part of a recipe, with a progress bar; 1 if anything is missing from a report, else 0."""
-    # torch warns of its own deprecated internals, which a reader of this terminal can do nothing about.
-    logging.getLogger("torch").setLevel(logging.ERROR)
+    # torch and its neighbours warn of each other's internals, which a reader of this terminal can do nothing about.
+    logging.getLogger("torch.utils._pytree").addFilter(lambda record: record.levelno > logging.WARNING)
     warnings.filterwarnings("ignore", module=r"torch|torchao|onnxscript|accelerate")
     specs = read_specs(spec, overrides)
     several = len(specs) > 1
