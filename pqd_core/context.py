@@ -121,7 +121,7 @@ class RunContext:
             open_data=self.data,
             baseline=self._baseline,
             build=self._build,
-            known_facts=self.host.facts,
+            known_facts={name: fact for name, fact in self.host.facts.items() if name in step.facts},
             facts=facts,
         )
 

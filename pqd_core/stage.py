@@ -83,7 +83,7 @@ class StageContext:
         self.facts[fact] = {name: tensor.to(self.device) for name, tensor in (evidence or {}).items()}
 
     def hold_facts(self, model: nn.Module) -> None:
-        """Restore every fact that can be restored (a pruning mask, say); `fit` does so after each step."""
+        """Restore what this stage is to keep or give (a pruning mask, say); `fit` does so after each step."""
         for name, evidence in self.facts.items():
             fact = self._known_facts.get(name)
             if fact is not None and fact.hold is not None:

@@ -60,21 +60,21 @@ def pqd_measurers() -> list[MeasurerDef]:
     return [
         MeasurerDef(
             name="accuracy",
-            summary="share of images that the deployed file classifies correctly",
+            summary="Share of images that the deployed file classifies correctly.",
             load="pqd_measure.accuracy",
             settings=AccuracySettings,
             metrics=(ACCURACY, ACCURACY_TOP5, ACCURACY_VALIDATION),
         ),
         MeasurerDef(
             name="size",
-            summary="bytes of the deployed file, as it is and compressed",
+            summary="Bytes of the deployed file, as it is and compressed.",
             load="pqd_measure.size",
             settings=SizeSettings,
             metrics=(SIZE, SIZE_ZSTD),
         ),
         MeasurerDef(
             name="latency",
-            summary="time of one inference, all candidates in turns, each in its own process",
+            summary="Time of one inference, all candidates in turns, each in its own process.",
             load="pqd_measure.latency",
             settings=LatencySettings,
             metrics=(LATENCY, LATENCY_P95, LATENCY_RATIO, THROUGHPUT),
@@ -82,13 +82,13 @@ def pqd_measurers() -> list[MeasurerDef]:
         ),
         MeasurerDef(
             name="sparsity",
-            summary="share of weights that are exactly zero in the deployed file",
+            summary="Share of weights that are exactly zero in the deployed file.",
             load="pqd_measure.sparsity",
             metrics=(SPARSITY,),
         ),
         MeasurerDef(
             name="macs",
-            summary="multiply-adds for one image, zeros counted as work",
+            summary="Multiply-adds for one image, zeros counted as work.",
             load="pqd_measure.macs",
             metrics=(MACS,),
         ),

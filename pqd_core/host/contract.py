@@ -33,18 +33,16 @@ def check_contract(network: Network, step: Step, known: Mapping[str, FactDef]) -
     """The facts that hold after `step`, each probed, with their evidence.
 
     Raises:
-        ContractError: a fact that should hold does not, or one that the stage ended still does.
+        ContractError: a fact that should hold does not, or one that the stage ended or does not keep still does.
     """
     held: Facts = {fact: network.facts.get(fact, {}) for fact in sorted(step.facts)}
     problems = [_broken(fact, trouble, step) for fact in held for trouble in _probe(network, fact, held[fact], known)]
-    ended = step.stage.record.ends if step.stage else ()
-    problems += [
-        Problem(
-            step.name, f"declares that it ends '{fact}', but the model is still {fact}", "check: ended-facts-are-gone"
-        )
-        for fact in ended
-        if fact in known and fact not in step.facts and not _probe(network, fact, network.facts.get(fact, {}), known)
-    ]
+    ended = set(step.stage.record.ends) if step.stage else set()
+    for fact in sorted((ended | set(network.facts)) - step.facts):
+        if fact in known and not _probe(network, fact, network.facts.get(fact, {}), known):
+            verb = "ends" if fact in ended else "does not keep"
+            what = f"declares that it {verb} '{fact}', but the model is still {fact}"
+            problems.append(Problem(step.name, what, "check: ended-facts-are-gone"))
     if problems:
         raise ContractError(*problems)
     return held

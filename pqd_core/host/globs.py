@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from pqd_core.host.errors import PqdError, Problem
+from pqd_core.host.errors import Problem, SpecError
 
 
 def choose_layers(names: Sequence[str], include: Sequence[str], exclude: Sequence[str], where: str) -> list[str]:
     """Those of `names` that a glob of `include` fits and none of `exclude`, in their order.
 
     Raises:
-        PqdError: a glob fits no layer at all, or nothing is left; the problems are below `where`, the stage's name.
+        SpecError: a glob fits no layer at all, or nothing is left; the problems are below `where`, the stage's name.
     """
     known = f"the layers are {', '.join(names)}"
     useless = [
@@ -25,7 +25,7 @@ def choose_layers(names: Sequence[str], include: Sequence[str], exclude: Sequenc
     if not chosen and not useless:
         useless = [Problem(where, "include and exclude leave no layer", known)]
     if useless:
-        raise PqdError(*useless)
+        raise SpecError(*useless)
     return chosen
 
 

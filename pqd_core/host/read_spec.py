@@ -30,8 +30,8 @@ def read_specs(source: str | Path, overrides: Iterable[str] = (), host: Host | N
         SpecError: with every problem at its place.
     """
     host, overrides = host or default_host(), list(overrides)
-    recipes = {owned.record.name: owned.record for owned in host.registry("recipe")}
-    parts = recipes[str(source)].parts if str(source) in recipes else ()
+    named = [o.record for o in host.registry("recipe") if str(source) in (o.record.name, o.full_name)]
+    parts = named[0].parts if len(named) == 1 else ()
     return [read_spec(part, overrides, host) for part in parts or (source,)]
 
 
