@@ -1,4 +1,4 @@
-"""The plot of a run: accuracy against latency, size as area, one colour per runtime.
+"""The plot of a run: accuracy against latency, size as area, one panel per runtime.
 
     python benchmarks/plot.py RUN OUT.svg
 
@@ -20,35 +20,44 @@ COLOURS = {"onnxruntime": "#0072B2", "openvino": "#D55E00", "torch": "#009E73"}
 
 
 def points(report: Report) -> list[dict[str, Any]]:
-    """One mapping per row that has all three numbers."""
-    found = [
-        {
-            "pipeline": row.label.replace(" -> ", " → "),
-            "runtime": row.runtime,
-            "accuracy": row.value("accuracy"),
-            "latency": row.value("latency_ms"),
-            "size": (row.value("size_bytes") or 0) / 1e3,
-        }
-        for row in report.rows
-    ]
-    return [point for point in found if point["accuracy"] is not None and point["latency"] is not None]
+    """One mapping per row that has all three numbers, with the ends of their intervals."""
+    found = []
+    for row in report.rows:
+        accuracy, latency = row.metrics.get("accuracy"), row.metrics.get("latency_ms")
+        if accuracy and latency and accuracy.value is not None and latency.value is not None:
+            found.append(
+                {
+                    "pipeline": row.label.replace(" -> ", " → "),
+                    "runtime": row.runtime,
+                    "size": (row.value("size_bytes") or 0) / 1e3,
+                    **_ends("accuracy", accuracy.value, accuracy.spread),
+                    **_ends("latency", latency.value, latency.spread),
+                }
+            )
+    return found
 
 
-def draw(report: Report) -> alt.LayerChart:
-    """The chart."""
-    data = alt.Data(values=points(report))
-    base = alt.Chart(data).encode(
+def _ends(name: str, value: float, spread: float | None) -> dict[str, float]:
+    return {name: value, f"{name}_low": value - (spread or 0), f"{name}_high": value + (spread or 0)}
+
+
+def draw(report: Report) -> alt.FacetChart:
+    """A panel per runtime: a disc for each pipeline, its area the file's size, with 95 % intervals both ways."""
+    found = points(report)
+    runtimes = sorted({point["runtime"] for point in found})
+    scale = alt.Scale(domain=runtimes, range=[COLOURS.get(name, "#000000") for name in runtimes])
+    pipeline = alt.Shape("pipeline:N", title=None, sort=[point["pipeline"] for point in found])
+    base = alt.Chart().encode(
         x=alt.X("latency:Q", title="latency, batch 1 (ms, median)", scale=alt.Scale(zero=True)),
-        y=alt.Y("accuracy:Q", title="accuracy", axis=alt.Axis(format=".1%"), scale=alt.Scale(zero=False, padding=24)),
-        color=alt.Color(
-            "runtime:N", scale=alt.Scale(domain=list(COLOURS)[:2], range=list(COLOURS.values())[:2]), title=None
-        ),
+        y=alt.Y("accuracy:Q", title="accuracy", axis=alt.Axis(format=".1%"), scale=alt.Scale(zero=False, padding=12)),
+        color=alt.Color("runtime:N", scale=scale, legend=None),
     )
-    dots = base.mark_circle(opacity=0.75).encode(
-        size=alt.Size("size:Q", title="file (kB)", scale=alt.Scale(range=[60, 900], zero=True))
-    )
-    labels = base.mark_text(align="left", dx=14, fontSize=11).encode(text="pipeline:N")
-    return (dots + labels).properties(width=640, height=360, title=report.title)
+    size = alt.Size("size:Q", title="file (kB)", scale=alt.Scale(range=[80, 700], zero=True))
+    discs = base.mark_point(filled=True, opacity=0.8).encode(size=size, shape=pipeline)
+    across = base.mark_rule(opacity=0.5).encode(x="latency_low:Q", x2="latency_high:Q")
+    up = base.mark_rule(opacity=0.5).encode(y="accuracy_low:Q", y2="accuracy_high:Q")
+    panels = alt.layer(across, up, discs, data=alt.Data(values=found)).properties(width=300, height=280)
+    return panels.facet(column=alt.Column("runtime:N", title=None), title=report.title)
 
 
 def main() -> None:
