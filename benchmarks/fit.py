@@ -67,21 +67,22 @@ def by_hand(model: nn.Module, data: Data, training: Training) -> nn.Module:
     """Train with what one would write for this one case."""
     assert isinstance(data.train, Arrays)
     images, labels = torch.from_numpy(data.train.images), torch.from_numpy(data.train.labels)
-    size, generator = training.batch_size, torch.Generator().manual_seed(SEED)
+    size, shuffle = training.batch_size, torch.Generator().manual_seed(SEED)
+    noise = torch.Generator().manual_seed(2**32 + SEED)
     steps = IMAGES // size
     optimizer = torch.optim.SGD(model.parameters(), training.lr, momentum=0.9, nesterov=True, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps * EPOCHS)
     mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
     model.train()
     for _ in range(EPOCHS):
-        order = torch.randperm(IMAGES, generator=generator)
+        order = torch.randperm(IMAGES, generator=shuffle)
         for index in order.split(size):
             batch = images[index]
-            dy, dx = torch.randint(0, 9, (2, size, 1), generator=generator)
+            dy, dx = torch.randint(0, 9, (2, size, 1), generator=noise)
             rows, columns = dy + torch.arange(32), dx + torch.arange(32)
             padded = F.pad(batch, (4, 4, 4, 4)).permute(0, 2, 3, 1)
             batch = padded[torch.arange(size).view(-1, 1, 1), rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
-            mirror = torch.rand(size, generator=generator) < 0.5
+            mirror = torch.rand(size, generator=noise) < 0.5
             batch = torch.where(mirror.view(-1, 1, 1, 1), batch.flip(-1), batch)
             inputs = ((batch.float() / 255 - mean) / std).contiguous()
             loss = F.cross_entropy(model(inputs), labels[index])
