@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pqd_core import Batch, Data, StageContext, Training, cross_entropy, fit
 from pqd_core.artifact import Store
 from pqd_core.context import RunContext
+from pqd_core.facts import FACTS
 from pqd_core.fit import make_optimizer, make_schedule
 from pqd_core.plan import build_plan
 from pqd_core.testing.toys import ToyNet
@@ -130,6 +131,7 @@ def test_label_smoothing_reaches_the_loss() -> None:
 def test_facts_hold_after_every_step_and_not_only_at_the_end(context: Any) -> None:
     here, model = context(epochs=1), net()
     mask = torch.arange(72).view(8, 1, 3, 3) % 2 == 0
+    here._known_facts = FACTS
     here.give("sparse", {"conv.weight": mask})
     leaks: list[int] = []
 
