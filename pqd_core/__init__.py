@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pqd_core.measure import MeasureContext, Measurement, Measurer
     from pqd_core.records import (
         BackboneDef,
+        CommandDef,
         DatasetDef,
         FactDef,
         MeasurerDef,
@@ -44,6 +45,7 @@ __all__ = [
     "BackboneEntry",
     "Batch",
     "CheckpointPath",
+    "CommandDef",
     "Data",
     "DataError",
     "DataInfo",
@@ -94,6 +96,7 @@ _MODULES = {
     "host.environment": ["describe_cpu"],
     "records": [
         "BackboneDef",
+        "CommandDef",
         "DatasetDef",
         "FactDef",
         "MeasurerDef",

@@ -16,7 +16,15 @@ if TYPE_CHECKING:
     from pqd_core.context import RunContext
     from pqd_core.host.errors import Problem
     from pqd_core.plan import Plan, Step
-    from pqd_core.records import BackboneDef, DatasetDef, MeasurerDef, RecipeDef, RuntimeDef, StageDef
+    from pqd_core.records import (
+        BackboneDef,
+        CommandDef,
+        DatasetDef,
+        MeasurerDef,
+        RecipeDef,
+        RuntimeDef,
+        StageDef,
+    )
     from pqd_core.report import Report
 
 PROJECT = "pqd"
@@ -57,6 +65,12 @@ def pqd_measurers() -> Iterable[MeasurerDef]:
 @hookspec
 def pqd_recipes() -> Iterable[RecipeDef]:
     """Bring specs that a person can run by name."""
+    raise NotImplementedError
+
+
+@hookspec
+def pqd_commands() -> Iterable[CommandDef]:
+    """Bring commands of the command line."""
     raise NotImplementedError
 
 

@@ -161,4 +161,19 @@ class RecipeDef:
             raise ValueError(f"recipe {self.name} needs either a spec or parts")
 
 
-Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | RecipeDef
+@frozen(kw_only=True)
+class CommandDef:
+    """A command of `pqd`: what follows the word on the command line, and the function that does it.
+
+    `load` names a function whose typed parameters are the command's arguments and options, as typer reads them. It
+    prints, and raises `PqdError` for what a person can mend.
+    """
+
+    name: str = field(validator=matches_re(NAME))
+    summary: str = field(validator=min_len(1))
+    load: str | Callable[..., None]
+    example: str = field(validator=min_len(1))
+    """A whole command line, shown at the end of the help."""
+
+
+Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | RecipeDef | CommandDef

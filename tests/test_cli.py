@@ -14,7 +14,7 @@ from bench import Bench, light_spec, names
 from light import stage_record
 from processes import write_distribution
 
-from pqd_core import MeasurerDef, RecipeDef, __version__
+from pqd_core import CommandDef, MeasurerDef, PqdError, Problem, RecipeDef, __version__
 from pqd_core.host.cli import app, main
 from pqd_core.host.plugins import Host, Plugin
 
@@ -78,6 +78,64 @@ def test_a_wrong_command_line_is_told_without_a_traceback(call: Call, arguments:
     assert said.code == 2
     assert "Error" in said.err
     assert "Traceback" not in said.err
+
+
+# --- commands of plugins
+
+
+def weigh(file: str, grams: bool = False) -> None:
+    if file == "nothing":
+        raise PqdError(Problem(file, "weighs nothing", "put something on the scale"))
+    sys.stdout.write(f"{file} weighed{' in grams' if grams else ''}\n")
+
+
+def add_command(host: Host, plugin: str = "scale", name: str = "weigh", load: Any = weigh) -> None:
+    example = f"pqd {name} apple --grams"
+    host.add(plugin, CommandDef(name=name, summary="Weighs a thing.", load=load, example=example))
+
+
+def test_a_plugin_brings_a_command(call: Call, host: Host) -> None:
+    add_command(host)
+    assert "Weighs a thing." in call("--help").out
+    assert call("weigh", "apple", "--grams").out == "apple weighed in grams\n"
+    assert call("scale:weigh", "apple").out == "apple weighed\n"
+    said = call("weigh", "-h")
+    assert "Example: pqd weigh apple --grams" in said.out
+    assert "--grams" in said.out
+
+
+def test_the_errors_of_a_brought_command_are_told_like_the_core_s(call: Call, host: Host) -> None:
+    add_command(host)
+    said = call("weigh", "nothing")
+    assert (said.code, said.err) == (1, "pqd: nothing: weighs nothing; put something on the scale\n")
+    said = call("weigh", "apple", "--gramms")
+    assert said.code == 2
+    assert "No such option: --gramms" in said.err
+
+
+def test_a_command_that_does_not_load_names_its_plugin_and_hides_no_other(call: Call, host: Host) -> None:
+    add_command(host, load="nothing_of_that_name:weigh")
+    assert "Weighs a thing." in call("--help").out
+    said = call("weigh", "apple")
+    assert said.code == 2
+    assert said.err.startswith("pqd: pqd weigh: cannot be loaded: ModuleNotFoundError")
+    assert "it comes from the plugin scale" in said.err
+
+
+def test_the_core_s_commands_cannot_be_replaced(call: Call, host: Host) -> None:
+    add_command(host, name="recipes")
+    assert call("recipes").out == "no recipe is installed\n"
+    assert call("scale:recipes", "apple").out == "apple weighed\n"
+
+
+def test_two_plugins_with_one_command_are_both_listed_by_their_full_names(call: Call, host: Host) -> None:
+    add_command(host)
+    add_command(host, plugin="balance")
+    said = call("--help").out
+    assert "scale:weigh" in said
+    assert "balance:weigh" in said
+    assert call("weigh", "apple").code == 2
+    assert call("balance:weigh", "apple").out == "apple weighed\n"
 
 
 # --- run

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import typer.core
 
 from pqd_core import __version__
+from pqd_core.host.commands import Commands
 from pqd_core.host.errors import Interrupted, PqdError
 
 
-class _Commands(typer.core.TyperGroup):
-    """The commands, of which Ctrl-C ends none without a word."""
+class _Commands(Commands):
+    """All commands, of which Ctrl-C ends none without a word."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command."""

@@ -49,7 +49,7 @@ class DataError(PqdError):
 
 
 class PluginError(PqdError):
-    """A plugin that cannot be loaded, raised under `PQD_STRICT=1` only."""
+    """A plugin, or a command of one, that cannot be loaded; for a whole plugin under `PQD_STRICT=1` only."""
 
     exit_code = 2
 

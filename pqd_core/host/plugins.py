@@ -19,6 +19,7 @@ from pqd_core.host.log import get_logger
 from pqd_core.host.registry import Registry
 from pqd_core.records import (
     BackboneDef,
+    CommandDef,
     DatasetDef,
     FactDef,
     MeasurerDef,
@@ -34,6 +35,7 @@ BRINGS: Mapping[str, tuple[str, type]] = {
     "pqd_runtimes": ("runtime", RuntimeDef),
     "pqd_measurers": ("measurer", MeasurerDef),
     "pqd_recipes": ("recipe", RecipeDef),
+    "pqd_commands": ("command", CommandDef),
 }
 RESERVED = {"use", "epochs"}
 
@@ -66,7 +68,7 @@ class Host:
         self.registries = {noun: Registry(noun, self.suspects) for noun, _ in BRINGS.values()}
 
     def registry(self, noun: str) -> Registry[Any]:
-        """All records of one kind: `backbone`, `dataset`, `stage`, `runtime`, `measurer` or `recipe`."""
+        """All records of one kind: `backbone`, `dataset`, `stage`, `runtime`, `measurer`, `recipe`, `command`."""
         return self.registries[noun]
 
     def check(self, plugin: str, record: Any) -> None:
