@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
 from pqd_runtimes.onnx_graph import layer_weights
-from pqd_runtimes.program import exported_program
-from pqd_runtimes.refusals import told_as
+from pqd_runtimes.translation import translated
 
-OPSET = 20
-"""Quantized tensors have their two operators since 10, per-channel scales since 13; both runtimes fuse this one's."""
 MADE_UP = re.compile(r"val_\d+")
 """What the rewriter calls a weight that it has transposed."""
 LARGEST_BIAS = 2**30
@@ -39,30 +35,12 @@ def onnx_file(model: nn.Module, example: Tensor, shared: Path) -> Path:
     """
     file = shared / "model.onnx"
     if not file.exists():
-        proto = _translated(model, example)
+        proto = translated(model, example)
         finish(proto)
         aside = shared / f"model.onnx.{os.getpid()}"
         aside.write_bytes(proto.SerializeToString(deterministic=True))
         aside.replace(file)
     return file
-
-
-def _translated(model: nn.Module, example: Tensor) -> ModelProto:
-    program = exported_program(model, example)
-    with told_as("export", "the model cannot be translated to ONNX", "deploy it with the torch runtime"):
-        translated = torch.onnx.export(
-            program,
-            (),
-            dynamo=True,
-            external_data=False,
-            optimize=True,  # folds constants, which leaves int8 zero points, and batch norms
-            opset_version=OPSET,
-            input_names=["images"],
-            output_names=["logits"],
-            verbose=False,
-        )
-        assert translated is not None
-        return translated.model_proto
 
 
 def finish(proto: ModelProto) -> None:
@@ -93,8 +71,9 @@ def _name_layers(graph: GraphProto) -> None:
 
 def _scope(node: NodeProto) -> str:
     """The layer that a node comes from; the node's own name if it comes from none."""
-    scopes = next((prop.value for prop in node.metadata_props if prop.key == SCOPES), None)
-    return str(ast.literal_eval(scopes)[-2]) if scopes else node.name
+    scopes = next((prop.value for prop in node.metadata_props if prop.key == SCOPES), "[]")
+    *_, layer, _ = ("", "", *ast.literal_eval(scopes))
+    return str(layer) or node.name
 
 
 def _integer_bias(graph: GraphProto) -> None:

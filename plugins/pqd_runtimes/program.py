@@ -32,6 +32,7 @@ LAYERS = frozenset(
 )
 MADE_UP = re.compile(r"_frozen_param\d+")
 """What `convert_pt2e` calls the int8 weights."""
+QUANTIZE = frozenset({quantized.quantize_per_channel.default, quantized.quantize_per_tensor.default})
 DEQUANTIZE = frozenset({quantized.dequantize_per_channel.default, quantized.dequantize_per_tensor.default})
 
 

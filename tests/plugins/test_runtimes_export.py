@@ -27,9 +27,13 @@ from runtime_kit import (
     the_shelf,
 )
 from torch import Tensor, nn
+from torch.export import ExportedProgram
+from torch.nn import functional as F
 
 from pqd_core import DeployError
+from pqd_runtimes import translation
 from pqd_runtimes.onnx_runtime import session_options
+from pqd_runtimes.program import exported_program
 
 KINDS = ("layerType", "runtimePrecision")
 LAYERS = ["block.0", "block.3", "depthwise", "head", "hidden", "stem", "widen"]
@@ -163,6 +167,39 @@ def test_an_int8_program_does_not_carry_its_float_weights_along(shelf: Shelf) ->
     program = torch.export.load(shelf.file("int8", "torch"))
     stored = [*program.state_dict.values(), *program.constants.values()]
     assert max(tensor.numel() for tensor in stored if tensor.is_floating_point()) == 32  # scales and biases
+
+
+class Varied(nn.Module):
+    """One of every operator that is translated as it stands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.wide, self.line, self.head = nn.Conv2d(3, 4, 3, padding=1), nn.Conv1d(4, 4, 1), nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.wide(x)), 2) * F.sigmoid(F.avg_pool2d(F.relu6(self.wide(x)), 2))
+        x = torch.cat([F.hardtanh(F.silu(x)) + F.hardswish(x), F.gelu(x) * F.hardsigmoid(x)], 1)
+        x = self.line(x.reshape(-1, 4, 64)).view(-1, 8, 64)
+        logits: Tensor = self.head(torch.flatten(F.adaptive_avg_pool2d(x.view(-1, 8, 8, 8), 1), 1))
+        return logits
+
+
+def test_translating_without_decomposing_gives_the_same_graph(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program = exported_program(model := Varied().eval(), torch.zeros(2, *SHAPE))
+    assert {node.target for node in program.graph.nodes if node.op == "call_function"} - translation.DIRECT == {
+        torch.ops.aten.adaptive_avg_pool2d.default
+    }
+    with monkeypatch.context() as patch:
+        patch.setattr(ExportedProgram, "run_decompositions", lambda *_: pytest.fail("was decomposed"))
+        direct = export(model, "onnxruntime", tmp_path / "direct")
+    monkeypatch.setattr(translation, "DIRECT", frozenset())
+    decomposed = export(model, "onnxruntime", tmp_path / "decomposed")
+    first, second = (onnx.load(file).graph for file in (direct, decomposed))
+    assert [node.op_type for node in first.node] == [node.op_type for node in second.node]
+    run = [
+        implementation("onnxruntime").open_session(file, 1, settings_of("onnxruntime")) for file in (direct, decomposed)
+    ]
+    np.testing.assert_array_equal(*(session(images(3).numpy()) for session in run))
 
 
 class Twice(nn.Module):
