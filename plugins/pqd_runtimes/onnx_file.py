@@ -72,8 +72,8 @@ def _name_layers(graph: GraphProto) -> None:
 def _scope(node: NodeProto) -> str:
     """The layer that a node comes from; the node's own name if it comes from none."""
     scopes = next((prop.value for prop in node.metadata_props if prop.key == SCOPES), "[]")
-    *_, layer, _ = ("", "", *ast.literal_eval(scopes))
-    return str(layer) or node.name
+    names: list[str] = ast.literal_eval(scopes)
+    return names[-2] if len(names) > 1 else node.name
 
 
 def _integer_bias(graph: GraphProto) -> None:
