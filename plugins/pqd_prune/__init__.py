@@ -1,4 +1,4 @@
-"""Pruning by magnitude: `magnitude`."""
+"""Pruning of single weights: `magnitude` and `n-m`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,20 @@ from pydantic import Field, model_validator
 
 from pqd_core import Settings, StageDef, Training, hookimpl
 
+DENSE_KERNELS = "the runtime runs dense kernels, which multiply by a zero as by any other weight"
+SAME_SHAPES = "single weights were removed, not channels: every layer keeps its shape"
 
-class MagnitudeSettings(Settings):
-    """How many weights go, among which they are compared, when, and how the network is trained meanwhile."""
 
-    sparsity: float = Field(0.7, gt=0, lt=1, description="Share of the included weights that are zero in the end.")
-    scope: Literal["global", "layer"] = Field(
-        "global", description="Compare weights over all included layers, or within each layer."
-    )
+class Pruning(Settings):
+    """Which layers are pruned, when, and how the network is trained meanwhile."""
+
     include: tuple[str, ...] = Field(("*",), description="Globs over layer names: what is pruned.")
     exclude: tuple[str, ...] = Field((), description="Globs over layer names: what is kept whole all the same.")
     schedule: Literal["one-shot", "gradual"] = Field(
-        "one-shot", description="All at once and then training, or more and more during training (cubic)."
+        "one-shot", description="All at once and then training, or more and more during training."
     )
     begin: float = Field(0.0, ge=0, lt=1, description="Gradual: share of the steps after which pruning begins.")
     end: float = Field(0.5, gt=0, le=1, description="Gradual: share of the steps after which pruning has ended.")
-    interval: int = Field(10, ge=1, description="Gradual: optimizer steps from one pruning to the next.")
     training: Training = Field(Training(lr=0.02), description="How the network is trained after or while it is pruned.")
 
     @model_validator(mode="after")
@@ -34,9 +32,32 @@ class MagnitudeSettings(Settings):
         return self
 
 
+class MagnitudeSettings(Pruning):
+    """How many weights go, and among which they are compared."""
+
+    sparsity: float = Field(0.7, gt=0, lt=1, description="Share of the included weights that are zero in the end.")
+    scope: Literal["global", "layer"] = Field(
+        "global", description="Compare weights over all included layers, or within each layer."
+    )
+    interval: int = Field(10, ge=1, description="Gradual: optimizer steps from one pruning to the next.")
+
+
+class NMSettings(Pruning):
+    """How many weights of how many stay."""
+
+    n: int = Field(2, ge=1, description="Weights that may stay in each group.")
+    m: int = Field(4, ge=2, le=64, description="Weights of a group: neighbours along the input channels.")
+
+    @model_validator(mode="after")
+    def _some_go(self) -> Self:
+        if self.n >= self.m:
+            raise ValueError(f"n ({self.n}) must be less than m ({self.m}), or nothing is pruned")
+        return self
+
+
 @hookimpl
 def pqd_stages() -> Iterable[StageDef]:
-    """One stage."""
+    """Two stages, which leave the same evidence: a mask for each weight."""
     yield StageDef(
         name="magnitude",
         kind="prune",
@@ -44,9 +65,19 @@ def pqd_stages() -> Iterable[StageDef]:
         settings=MagnitudeSettings,
         needs=("trainable",),
         gives=("sparse",),
-        no_gain={
-            "latency_ms": "the runtime runs dense kernels, which multiply by a zero as by any other weight",
-            "macs": "single weights were removed, not channels: every layer keeps its shape",
-        },
+        no_gain={"latency_ms": DENSE_KERNELS, "macs": SAME_SHAPES},
         load="pqd_prune.magnitude",
+    )
+    yield StageDef(
+        name="n-m",
+        kind="prune",
+        summary="Of every M weights along the input channels only the N largest stay, 2 of 4 (semi-structured).",
+        settings=NMSettings,
+        needs=("trainable",),
+        gives=("sparse",),
+        no_gain={
+            "latency_ms": f"{DENSE_KERNELS}; N:M is a pattern for hardware that skips zeros, as some accelerators do",
+            "macs": SAME_SHAPES,
+        },
+        load="pqd_prune.n_m",
     )

@@ -6,7 +6,7 @@ in every later one. What an earlier `magnitude` has pruned stays pruned and coun
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from pqd_core import StageContext, choose_layers, fit
 from pqd_prune import MagnitudeSettings
 from pqd_prune.layers import weight_names
+from pqd_prune.masks import Weights, held_masks, lay_on, scores, tell_shares
 
-Weights = Mapping[str, Tensor]
 Prune = Callable[[float], None]
 
 
@@ -45,7 +45,7 @@ def run(model: nn.Module, settings: MagnitudeSettings, context: StageContext) ->
     else:
         prune(1.0)
         fit(model, context, settings.training)
-    _report(context, chosen)
+    tell_shares(context, chosen)
     return model
 
 
@@ -83,20 +83,15 @@ def _prune_gradually(prune: Prune, settings: MagnitudeSettings) -> Callable[[int
 
 
 def _pruned_share(model: nn.Module, names: list[str], context: StageContext) -> float:
-    masks = context.facts.get("sparse", {})
+    masks = held_masks(context)
     total = sum(model.get_parameter(name).numel() for name in names)
     return sum(int((~masks[name].bool()).sum()) for name in names if name in masks) / total
 
 
-@torch.no_grad()
 def _prune_group(model: nn.Module, names: list[str], sparsity: float, context: StageContext) -> None:
     """Prune weights that are compared with one another, and state it."""
     weights = {name: model.get_parameter(name) for name in names}
-    held = context.facts.get("sparse", {})
-    masks = keep_largest(weights, held, sparsity)
-    for name, mask in masks.items():
-        weights[name].mul_(mask)
-    context.give("sparse", {**held, **masks})
+    lay_on(model, keep_largest(weights, held_masks(context), sparsity), context)
 
 
 def keep_largest(weights: Weights, held: Weights, sparsity: float) -> dict[str, Tensor]:
@@ -105,30 +100,20 @@ def keep_largest(weights: Weights, held: Weights, sparsity: float) -> dict[str, 
     Weights that `held` masks already remove go first. Of equal weights the earlier goes first: names in the order of
     `weights`, then row by row. The largest weight of each tensor is kept, so that no layer goes silent.
     """
-    scores = torch.cat([_scores(weight, held.get(name)) for name, weight in weights.items()])
-    count = min(round(sparsity * len(scores)), len(scores) - len(weights))
-    keep = torch.ones_like(scores, dtype=torch.bool)
+    ranks = torch.cat([_ranks(weight, held.get(name)) for name, weight in weights.items()])
+    count = min(round(sparsity * len(ranks)), len(ranks) - len(weights))
+    keep = torch.ones_like(ranks, dtype=torch.bool)
     if count:
-        limit = scores.kthvalue(count).values
-        keep &= scores >= limit
+        limit = ranks.kthvalue(count).values
+        keep &= ranks >= limit
         missing = count - int((~keep).sum())
-        keep[(scores == limit).nonzero()[:missing]] = False
+        keep[(ranks == limit).nonzero()[:missing]] = False
     parts = torch.split(keep, [weight.numel() for weight in weights.values()])
     return {name: part.view_as(weight) for (name, weight), part in zip(weights.items(), parts, strict=True)}
 
 
-def _scores(weight: Tensor, held: Tensor | None) -> Tensor:
-    """|w| as float32 (n,): -1 where a mask removes the weight already, infinite for the largest."""
-    scores = weight.detach().float().abs().flatten()
-    if held is not None:
-        scores[~held.to(scores.device).bool().flatten()] = -1
-    scores[(scores == scores.max()).nonzero()[0]] = torch.inf
-    return scores
-
-
-def _report(context: StageContext, names: list[str]) -> None:
-    masks = {name: context.facts["sparse"][name] for name in names}
-    zeros = {name: int((~mask).sum()) for name, mask in masks.items()}
-    layers = {name.removesuffix(".weight"): round(zeros[name] / mask.numel(), 4) for name, mask in masks.items()}
-    total = sum(mask.numel() for mask in masks.values())
-    context.log.info("pruned", sparsity=round(sum(zeros.values()) / total, 6), weights=total, layers=layers)
+def _ranks(weight: Tensor, held: Tensor | None) -> Tensor:
+    """The scores in one row, infinite for the largest weight."""
+    ranks = scores(weight, held).flatten()
+    ranks[(ranks == ranks.max()).nonzero()[0]] = torch.inf
+    return ranks

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from pqd_core import Batch, DataError, cross_entropy, fit
 from pqd_distill import LogitKdSettings, logit_kd, pqd_stages
-from pqd_distill.logit_kd import DistillationLoss, distillation, ready_teacher
+from pqd_distill.logit_kd import DistillationLoss, distillation
+from pqd_distill.teacher import ready_teacher
 
 SETTINGS = LogitKdSettings(training=BRIEF)
 
@@ -144,7 +145,7 @@ def test_a_wider_teacher_can_be_given(tmp_path: Path) -> None:
 def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
     around = context(build=lambda backbone, checkpoint: SmallResidual(classes=7))
     with pytest.raises(DataError) as error:
-        ready_teacher(given_teacher("odd", tmp_path), around)
+        ready_teacher(given_teacher("odd", tmp_path), around, "logit-kd")
     [problem] = error.value.problems
     assert problem.where == "logit-kd.teacher"
     assert "7 classes" in problem.what
@@ -153,7 +154,7 @@ def test_a_teacher_of_other_classes_is_refused(tmp_path: Path) -> None:
 
 def test_the_teacher_is_the_baseline_if_none_is_given() -> None:
     baseline = network(seed=4).train()
-    teacher = ready_teacher(SETTINGS, context(teacher=baseline))
+    teacher = ready_teacher(SETTINGS, context(teacher=baseline), "logit-kd")
     assert teacher is baseline
     assert not teacher.training
     assert not any(p.requires_grad for p in teacher.parameters())
@@ -166,7 +167,7 @@ def test_settings_that_cannot_be_meant_are_refused(settings: dict[str, Any]) -> 
 
 
 def test_the_record_says_what_the_stage_is() -> None:
-    [record] = pqd_stages()
+    record = next(record for record in pqd_stages() if record.name == "logit-kd")
     assert (record.name, record.kind, record.needs, record.given) == ("logit-kd", "distill", ("trainable",), ())
     assert record.after(frozenset({"trainable", "sparse", "fake-quant"})) == {"trainable", "sparse", "fake-quant"}
     assert record.implementation() is logit_kd
