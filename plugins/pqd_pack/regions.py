@@ -1,0 +1,95 @@
+"""Where the tensors lie in a deployable file.
+
+A finder only points at bytes. It may miss a tensor, and a wrong one costs nothing but size: whatever it says, a file is
+put together again from exactly the bytes it was taken apart into.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from attrs import frozen
+
+SMALLEST = 32
+"""Bytes of a tensor that is worth an entry of its own."""
+ITEM_BYTES = {"i8": 1, "u8": 1, "i32": 4, "i64": 8, "f16": 2, "bf16": 2, "f32": 4, "f64": 8}
+
+
+@frozen
+class Region:
+    """The bytes `start:stop` of a file hold a tensor, row by row, little-endian."""
+
+    start: int
+    stop: int
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def is_weight(self) -> bool:
+        """Whether it is a matrix, or more, of 8-bit integers; scales, biases and zero points are vectors."""
+        return self.dtype in ("i8", "u8") and len(self.shape) > 1
+
+
+def find_regions(name: str, data: bytes, beside: Callable[[str], bytes | None]) -> list[Region]:
+    """The tensors in `data`, in their order, none over another; none at all in a file that is not understood.
+
+    `beside` gives the content of a file in the same folder: the graph that says what a `.bin` holds.
+    """
+    try:
+        found = list(_finder(name)(data, name, beside))
+    except Exception:  # a reader of a foreign format may raise anything at a damaged file; it is packed all the same
+        return []
+    return list(_apart(found, len(data)))
+
+
+def _finder(name: str) -> Callable[[bytes, str, Callable[[str], bytes | None]], Iterable[Region]]:
+    finders = {".onnx": _in_onnx, ".bin": _in_openvino, ".safetensors": _in_safetensors}
+    return finders.get(Path(name).suffix.lower(), lambda *_: ())
+
+
+def _apart(found: Iterable[Region], size: int) -> Iterator[Region]:
+    """Those that hold what they say and begin where the one before has ended, or later."""
+    end = 0
+    for region in sorted(found, key=lambda region: region.start):
+        length = region.stop - region.start
+        fits = length == math.prod(region.shape) * ITEM_BYTES.get(region.dtype, -1)
+        if fits and length >= SMALLEST and end <= region.start and region.stop <= size:
+            end = region.stop
+            yield region
+
+
+def _in_onnx(data: bytes, _: str, __: Callable[[str], bytes | None]) -> Iterator[Region]:
+    import onnx
+
+    kinds = {"INT8": "i8", "UINT8": "u8", "INT32": "i32", "INT64": "i64", "FLOAT16": "f16", "BFLOAT16": "bf16"}
+    kinds |= {"FLOAT": "f32", "DOUBLE": "f64"}
+    graph, end = onnx.load_model_from_string(data).graph, 0
+    constants = (value.t for node in graph.node for value in node.attribute if value.HasField("t"))
+    for tensor in (*constants, *graph.initializer):  # nodes come before initializers on the wire
+        dtype = kinds.get(onnx.TensorProto.DataType.Name(tensor.data_type))
+        if dtype is None or len(tensor.raw_data) < SMALLEST:
+            continue
+        start = data.find(tensor.raw_data, end)
+        if start >= 0:
+            end = start + len(tensor.raw_data)
+            yield Region(start, end, dtype, tuple(tensor.dims))
+
+
+def _in_openvino(_: bytes, name: str, beside: Callable[[str], bytes | None]) -> Iterator[Region]:
+    graph = beside(f"{Path(name).stem}.xml")
+    for constant in ElementTree.fromstring(graph or b"<net/>").iterfind("./layers/layer[@type='Const']/data"):
+        start, size = int(constant.attrib["offset"]), int(constant.attrib["size"])
+        shape = tuple(int(part) for part in constant.attrib["shape"].split(",") if part.strip())
+        yield Region(start, start + size, constant.attrib["element_type"], shape)
+
+
+def _in_safetensors(data: bytes, _: str, __: Callable[[str], bytes | None]) -> Iterator[Region]:
+    length = int.from_bytes(data[:8], "little")
+    for name, tensor in json.loads(data[8 : 8 + length]).items():
+        if name != "__metadata__":
+            start, stop = (8 + length + offset for offset in tensor["data_offsets"])
+            yield Region(start, stop, tensor["dtype"].lower(), tuple(tensor["shape"]))
