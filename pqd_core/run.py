@@ -21,10 +21,11 @@ from pqd_core.host.errors import PqdError, Problem, StageError
 from pqd_core.host.log import bound, logging_to
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import DEPLOY_WORK, MEASURE_WORK, Progress, Quiet
-from pqd_core.host.render import counted
+from pqd_core.host.rows import StepRecord
+from pqd_core.host.words import counted
 from pqd_core.measure import Measurement, measure_all
 from pqd_core.plan import Step, build_plan
-from pqd_core.report import Report, StepRecord, make_report
+from pqd_core.report import Report, make_report
 from pqd_core.spec import Spec
 
 if TYPE_CHECKING:

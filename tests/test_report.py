@@ -12,8 +12,10 @@ from light import stage_record
 from pydantic import ValidationError
 
 from pqd_core import Measurement, MeasurerDef, MetricDef, PqdError
-from pqd_core.host.render import counted, quantity
-from pqd_core.report import REPORT_LIMIT_BYTES, Metric, Report, Row, read_report
+from pqd_core.host.analysis import analyse
+from pqd_core.host.rows import Metric, Row
+from pqd_core.host.words import counted, quantity
+from pqd_core.report import REPORT_LIMIT_BYTES, SCHEMA_VERSION, Report, read_report
 
 KEY = "0" * 64
 
@@ -42,16 +44,18 @@ def report(*rows: Row) -> Report:
         "python": "3.11",
         "versions": {"torch": "2.15"},
     }
+    spec = {"seed": 0, "description": "Words."}
     return Report(
         title="a run",
         created="2026-01-01T00:00:00+00:00",
         seconds=1.0,
         rows=list(rows),
+        analysis=analyse(rows, spec),
         steps=[],
         verdicts=["all is well"],
         problems=["one cell | is missing"],
         complete=False,
-        spec={"seed": 0, "description": "Words."},
+        spec=spec,
         plugins=[],
         environment=environment,
     )
@@ -65,7 +69,7 @@ def test_report_json_is_what_its_schema_says(finished: tuple[Bench, Report]) -> 
     raw = json.loads((bench.folder / "out" / "report.json").read_text())
     schema = Report.model_json_schema()
     assert set(raw) == set(schema["properties"])
-    assert raw["schema_version"] == 1
+    assert raw["schema_version"] == SCHEMA_VERSION
     assert set(raw["rows"][0]) == set(schema["$defs"]["Row"]["properties"])
     assert set(raw["steps"][0]) == set(schema["$defs"]["StepRecord"]["properties"])
     metric = raw["rows"][1]["metrics"]["accuracy"]
@@ -97,6 +101,9 @@ def test_an_unknown_key_makes_it_another_contract() -> None:
         ("", "it is no report of this version"),
         ("[]", "it is no report of this version"),
         ('{"schema_version": 2}', "it is no report of this version"),
+        ('{"schema_version": 1, "rows": [1]}', "it is no report of this version"),
+        ('{"schema_version": 1, "rows": [], "spec": {"stages": 7}}', "it is no report of this version"),
+        ("[" * 100_000, "it is no report of this version"),
         ("\ufeff\x00", "it is no report of this version"),
         (" " * (REPORT_LIMIT_BYTES + 1), "it is no report of this version"),
     ],
@@ -109,6 +116,20 @@ def test_what_is_no_report_is_told(tmp_path: Path, content: str | None, reason: 
     ) as e:
         read_report(tmp_path)
     assert e.value.exit_code == 2
+
+
+def test_a_report_of_another_version_says_of_which(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"schema_version": 7}')
+    with pytest.raises(PqdError, match=r"it is a report of version 7, this pqd reads 1 and 2; read it with that") as e:
+        read_report(tmp_path)
+    assert e.value.exit_code == 2
+
+
+def test_a_report_of_version_1_gets_the_analysis_that_it_lacks(tmp_path: Path) -> None:
+    raw = json.loads(report(*ROWS).model_dump_json())
+    del raw["analysis"]
+    (tmp_path / "report.json").write_text(json.dumps({**raw, "schema_version": 1}))
+    assert read_report(tmp_path).table() == report(*ROWS).table()
 
 
 def test_a_report_is_read_from_its_folder_or_its_file(finished: tuple[Bench, Report]) -> None:
@@ -263,21 +284,21 @@ def verdicts(bench: Bench, values: dict[str, float], unit: str = "ms", spread: f
 
 
 def test_a_pipeline_is_summed_up_against_the_dense_network(bench: Bench) -> None:
-    assert verdicts(bench, {"": 10, "step": 4}) == ["step on light, against the dense network: number 0.40x"]
+    assert verdicts(bench, {"": 10, "step": 4}) == ["step, against the dense network: number 0.40x on light"]
 
 
 def test_a_stage_that_gains_nothing_says_why(bench: Bench) -> None:
     told = verdicts(bench, {"": 10, "step": 10.1}, no_gain={"number": "the kernels are dense"})
-    assert "step: step left number where it was, 10.0 ms to 10.1 ms on light: the kernels are dense" in told
+    assert "step left number where it was, 10.0 ms to 10.1 ms on light: the kernels are dense" in told
 
 
 def test_a_stage_that_makes_something_worse_is_told(bench: Bench) -> None:
-    assert "step: step made number worse, 10.0 ms to 20.0 ms on light" in verdicts(bench, {"": 10, "step": 20})
+    assert "step made number worse, 10.0 ms to 20.0 ms on light" in verdicts(bench, {"": 10, "step": 20})
 
 
 def test_a_difference_within_the_noise_is_no_difference(bench: Bench) -> None:
     assert verdicts(bench, {"": 0.5, "step": 0.51}, unit="1", spread=0.1) == [
-        "step on light, against the dense network: number +1.00 points (within the noise of 60 observations)"
+        "step, against the dense network: number +1.00 points (within the noise) on light"
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from pqd_core.artifact import Store
 from pqd_core.host.plugins import Host
-from pqd_core.host.render import counted
+from pqd_core.host.words import counted
 from pqd_core.plan import Plan, Step
 
 

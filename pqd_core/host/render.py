@@ -6,63 +6,51 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
+from pqd_core.host.analysis.changes import as_text
+from pqd_core.host.words import bare, quantity, short_metric
+
 if TYPE_CHECKING:
-    from pqd_core.report import Metric, Report, Row
+    from pqd_core.host.analysis.summaries import Cell, Summary
+    from pqd_core.report import Report
 
 CSV_COLUMNS = ("pipeline", "seed", "runtime", "metric", "value", "unit", "better", "spread", "n", "missing", "file")
-TITLES = {"1": "", "ms": "ms", "bytes": "kB"}
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 epoch`, `2 epochs`."""
-    return f"{number} {noun}" + ("" if number == 1 else "s")
-
-
-def quantity(value: float, unit: str) -> str:
-    """A number as a person reads it: shares in percent, bytes in kB or MB, three or four digits."""
-    if unit == "1":
-        return f"{value * 100:.2f} %"
-    if unit == "bytes":
-        return f"{value / 1e3:,.0f} kB" if value < 1e7 else f"{value / 1e6:,.1f} MB"
-    if value >= 1e6:
-        return f"{value / 1e6:,.1f} M {unit}".rstrip()
-    return f"{value:#.3g} {unit}" if abs(value) < 100 else f"{value:,.0f} {unit}"
-
-
-def _cell(row: Row, name: str, report: Report) -> str:
-    metric = row.metrics.get(name)
-    if metric is None:
+def _cell(summary: Summary, name: str) -> str:
+    cell = summary.cells.get(name)
+    if cell is None:
         return ""
-    if metric.value is None:
+    if cell.mean is None:
         return "missing"
-    spread = f" ± {_bare(metric.spread, metric.unit)}" if metric.spread is not None else ""
-    return f"{quantity(metric.value, metric.unit)}{spread}{_against_dense(metric, name, row, report)}"
+    spread = f" ± {bare(cell.spread, cell.unit)}" if cell.spread else ""
+    seeds = "" if cell.n == len(summary.seeds) else f" [{cell.n} of {len(summary.seeds)} seeds]"
+    return f"{quantity(cell.mean, cell.unit)}{spread}{_against_dense(cell)}{seeds}"
 
 
-def _bare(spread: float, unit: str) -> str:
-    return f"{spread * 100:.2f}" if unit == "1" else f"{spread / 1e3:.0f}" if unit == "bytes" else f"{spread:.2g}"
-
-
-def _against_dense(metric: Metric, name: str, row: Row, report: Report) -> str:
-    dense = report.dense(row)
-    before = dense.value(name) if dense and row.pipeline else None
-    if before is None or metric.value is None or metric.better == "neither":
-        return ""
-    if metric.unit == "1":
-        return f" ({(metric.value - before) * 100:+.2f})"
-    return f" ({metric.value / before:.2f}x)" if before else ""
+def _against_dense(cell: Cell) -> str:
+    if change := cell.against_dense:
+        return f" ({as_text(change).removesuffix(' points')})"
+    return ""
 
 
 def columns(report: Report) -> list[str]:
     """The metrics of the short table, in the order in which they were measured."""
-    return list(dict.fromkeys(n for row in report.rows for n, m in row.metrics.items() if m.headline))
+    cells = (item for summary in report.analysis.summaries for item in summary.cells.items())
+    return list(dict.fromkeys(name for name, cell in cells if cell.headline))
 
 
 def _grid(report: Report) -> tuple[list[str], list[list[str]]]:
     metrics = columns(report)
-    header = ["pipeline", "runtime", *(name.removesuffix("_ms").removesuffix("_bytes") for name in metrics)]
-    rows = [[row.label, row.runtime, *(_cell(row, name, report) for name in metrics)] for row in report.rows]
-    return header, rows
+    header = ["pipeline", "runtime", *map(short_metric, metrics)]
+    summaries = report.analysis.summaries
+    return header, [[s.label, s.runtime, *(_cell(s, name) for name in metrics)] for s in summaries]
+
+
+def legend(report: Report) -> str:
+    """What the table's signs mean."""
+    seeds = len(report.analysis.seeds)
+    spread = "half of the 95 % interval" if seeds == 1 else f"the standard deviation over {seeds} seeds"
+    return f"`±` is {spread}; in brackets, points of difference or the ratio to the dense network."
 
 
 def render_table(report: Report, width: int | None = None, colour: bool = False) -> str:
@@ -73,10 +61,10 @@ def render_table(report: Report, width: int | None = None, colour: bool = False)
 
     header, rows = _grid(report)
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
-    for i, title in enumerate(header):
-        table.add_column(title, justify="left" if i < 2 else "right", overflow="fold")
-    for before, row in zip([None, *report.rows], rows, strict=False):
-        if before is not None and before.label != row[0]:
+    for i, name in enumerate(header):
+        table.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
+    for before, row in zip([None, *rows], rows, strict=False):
+        if before is not None and before[0] != row[0]:
             table.add_section()
         table.add_row(*row)
     text = io.StringIO()
@@ -88,14 +76,10 @@ def render_markdown(report: Report) -> str:
     """The whole report as Markdown."""
     header, rows = _grid(report)
     lines = [f"# {report.title}", "", f"{report.spec.get('description', '')}", ""]
-    lines += _markdown_table(header, rows)
-    lines += [
-        "",
-        "`±` is half of the 95 % interval; in brackets, points of difference or the ratio to the dense network.",
-    ]
-    for title, sentences in (("What it says", report.verdicts), ("Problems", report.problems)):
+    lines += [*_markdown_table(header, rows), "", legend(report)]
+    for name, sentences in (("What it says", report.verdicts), ("Problems", report.problems)):
         if sentences:
-            lines += ["", f"## {title}", "", *(f"- {sentence}" for sentence in sentences)]
+            lines += ["", f"## {name}", "", *(f"- {sentence}" for sentence in sentences)]
     lines += ["", "## Steps", ""]
     steps = [
         [step.stage, step.key[:12], str(step.epochs), f"{step.seconds:.1f}", "yes" if step.reused else "no"]
@@ -119,8 +103,9 @@ def _environment(report: Report) -> list[str]:
     environment = report.environment
     cpu = environment["cpu"]
     versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    seeds = report.analysis.seeds
     return [
-        f"- {report.created}, {report.seconds:.0f} s, seed {report.spec['seed']}",
+        f"- {report.created}, {report.seconds:.0f} s, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
         f"- {cpu['model']} ({', '.join(cpu['flags'])}), {environment['threads']} threads, {environment['device']}",
         f"- Python {environment['python']}, {versions}",
     ]
