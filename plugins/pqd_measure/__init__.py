@@ -5,6 +5,8 @@ This root is inert: records and settings. The code behind each record is the mod
 
 from __future__ import annotations
 
+from math import ceil
+
 from pydantic import Field
 
 from pqd_core import MeasurerDef, MetricDef, Settings, hookimpl
@@ -18,6 +20,11 @@ LATENCY = MetricDef("latency_ms", "ms", "lower")
 LATENCY_P95 = MetricDef("latency_p95_ms", "ms", "lower", headline=False)
 LATENCY_RATIO = MetricDef("latency_ratio", "1", "lower", headline=False)
 THROUGHPUT = MetricDef("throughput_ips", "images/s", "higher", headline=False)
+LOAD = MetricDef("load_ms", "ms", "lower", headline=False)
+FIRST = MetricDef("first_ms", "ms", "lower", headline=False)
+MEMORY = MetricDef("memory_bytes", "bytes", "lower", headline=False)
+ENERGY = MetricDef("energy_mj", "mJ", "lower", headline=False)
+TIMED_METRICS = (LATENCY, LATENCY_P95, LATENCY_RATIO, THROUGHPUT, LOAD, FIRST, MEMORY, ENERGY)
 SPARSITY = MetricDef("sparsity", "1", "neither")
 MACS = MetricDef("macs", "MAC", "lower", headline=False)
 
@@ -42,16 +49,30 @@ class LatencySettings(Settings):
     seconds: float = Field(
         default=1.5, gt=0, description="Seconds that the turns of one candidate take; more where inferences are slow."
     )
-    rounds: int = Field(default=15, ge=5, description="Turns that each candidate gets, in an order shuffled per round.")
+    processes: int = Field(
+        default=6, ge=2, description="Fresh processes that each file gets, one after the other: they differ in layout."
+    )
+    rounds: int = Field(
+        default=18, ge=5, description="Turns of each file over all its processes at least, in an order shuffled anew."
+    )
     warmup_s: float = Field(default=1.0, gt=0, description="Seconds after which a warm-up that is not steady ends.")
     warmup_tolerance: float = Field(
         default=0.05, gt=0, description="Steady: this share at most lies between the medians of three blocks in a row."
     )
     limit_s: float = Field(default=300, gt=0, description="Seconds without an answer after which a process is ended.")
+    noise_limit: float = Field(
+        default=0.1, gt=0, description="A ratio whose interval reaches further than this share is called too noisy."
+    )
+    memory_limit_mb: int = Field(default=8192, ge=256, description="Megabytes that a file's process may allocate.")
     at_once: int = Field(
         default=16, ge=2, description="Files held open at the same time; more are timed in groups, each with baselines."
     )
     seed: int = Field(default=0, ge=0, description="Seed of the order of turns and of the bootstrap.")
+
+    @property
+    def rounds_each(self) -> int:
+        """Rounds of one process."""
+        return ceil(self.rounds / self.processes)
 
 
 @hookimpl
@@ -74,10 +95,10 @@ def pqd_measurers() -> list[MeasurerDef]:
         ),
         MeasurerDef(
             name="latency",
-            summary="Time of one inference, all candidates in turns, each in its own process.",
+            summary="Time, memory and energy of one inference, all candidates in turns, each in processes of its own.",
             load="pqd_measure.latency",
             settings=LatencySettings,
-            metrics=(LATENCY, LATENCY_P95, LATENCY_RATIO, THROUGHPUT),
+            metrics=TIMED_METRICS,
             together=True,
         ),
         MeasurerDef(

@@ -1,4 +1,4 @@
-"""Latency of deployed files: each in a process of its own, all of them in turns. docs/latency.md says why."""
+"""Latency of deployed files: each in processes of its own, all of them in turns. docs/latency.md says why."""
 
 from __future__ import annotations
 
@@ -9,32 +9,30 @@ from typing import Any
 import numpy as np
 
 from pqd_core import Deployed, MeasureContext, Measurement, MetricDef, eval_batches
-from pqd_measure import LATENCY, LATENCY_P95, LATENCY_RATIO, THROUGHPUT, LatencySettings, rounds
-from pqd_measure.bench import Bench, Candidate, time_together
+from pqd_measure import TIMED_METRICS, LatencySettings
 from pqd_measure.cells import missing, number
-from pqd_measure.cores import pick_cpus, usable_cpus
+from pqd_measure.estimates import SPREAD_IS
+from pqd_measure.findings import HOW, Finding, Missing, caution, details, findings, provenance
+from pqd_measure.rounds import groups_with_references
+from pqd_measure.side_by_side import Subject, Timed, time_side_by_side
 
-METRICS = (LATENCY, LATENCY_P95, LATENCY_RATIO, THROUGHPUT)
 IMAGES = 64
 """How many different images the inferences take turns with, unless one batch is larger."""
-SPREAD = "half of the 95 % bootstrap interval, whole rounds resampled"
-ISOLATION = "a fresh process per file, all files in rounds of shuffled order"
 
 
 def measure(
     candidates: Sequence[Deployed], settings: LatencySettings, context: MeasureContext
 ) -> list[list[Measurement]]:
-    """For each candidate its latency, 95th percentile, ratio to the dense network and throughput."""
+    """For each candidate its times, their ratio to the dense network's, its memory and its energy."""
     threads = settings.threads or context.threads
     images = save_images(context, settings.batch)
-    bench = Bench(settings, context, images, threads, pick_cpus(threads, usable_cpus()))
     references = [reference_of(candidate, candidates) for candidate in candidates]
     cells: dict[int, list[Measurement]] = {}
-    for group in rounds.groups_with_references(references, settings.at_once):
-        timed = time_together({index: candidates[index] for index in group}, bench)
+    for group in groups_with_references(references, settings.at_once):
+        timed = _timed({index: candidates[index] for index in group}, images, settings, threads, context)
         for index in group:
-            against = None if (reference := references[index]) is None else timed[reference]
-            cells.setdefault(index, _measurements(timed[index], against, bench))
+            found = findings(timed[index], _against(candidates[index], references[index], timed), settings)
+            cells.setdefault(index, _measurements(found, timed[index], settings, threads))
     return [cells[index] for index in range(len(candidates))]
 
 
@@ -60,47 +58,50 @@ def reference_of(candidate: Deployed, candidates: Sequence[Deployed]) -> int | N
     return next(iter(same_seed or dense), None)
 
 
-def _measurements(candidate: Candidate, reference: Candidate | None, bench: Bench) -> list[Measurement]:
-    if candidate.failure is not None:
-        # `error` keeps the core from storing it as this file's result
-        return [missing(metric, candidate.failure, error=True) for metric in METRICS]
-    times_ms, seed, n = candidate.times_ms, bench.settings.seed, candidate.times_ms.size
-    how = _provenance(candidate, bench)
-    by_round = {"round_medians_ms": np.median(times_ms, axis=1).round(4).tolist()}
-    return [
-        _cell(LATENCY, rounds.latency(times_ms, seed), n, how | by_round),
-        _cell(LATENCY_P95, rounds.latency_p95(times_ms, seed), n, how),
-        _ratio(candidate, reference, seed, how),
-        _cell(THROUGHPUT, rounds.throughput(times_ms, bench.settings.batch, seed), n, how),
-    ]
+def _timed(
+    group: dict[int, Deployed], images: Path, settings: LatencySettings, threads: int, context: MeasureContext
+) -> dict[int, Timed]:
+    """All of the group timed side by side; one that another process cannot be told of has failed."""
+    subjects, failed = dict[int, Subject](), dict[int, Timed]()
+    for index, deployed in group.items():
+        try:
+            load, file, of_runtime = context.worker(deployed)
+            subjects[index] = Subject(Path(file), load, of_runtime, images)
+        except Exception as error:
+            failed[index] = Timed(failure=f"cannot be opened in a process of its own: {error}")
+    return failed | time_side_by_side(subjects, settings, threads, context.scratch)
 
 
-def _ratio(candidate: Candidate, reference: Candidate | None, seed: int, how: dict[str, Any]) -> Measurement:
+def _against(candidate: Deployed, reference: int | None, timed: dict[int, Timed]) -> Timed | Missing:
     if reference is None:
-        return missing(LATENCY_RATIO, f"no dense network was deployed to {candidate.deployed.runtime} to compare with")
-    if reference.failure is not None:
-        return missing(LATENCY_RATIO, f"the dense network was not timed: {reference.failure}", error=True)
-    estimate = rounds.paired_ratio(candidate.times_ms, reference.times_ms, seed)
-    against = "the dense network in the same runtime, round by round"
-    return _cell(LATENCY_RATIO, estimate, len(candidate.turns), how | {"against": against})
+        return Missing(f"no dense network was deployed to {candidate.runtime} to compare with")
+    return timed[reference]
 
 
-def _cell(metric: MetricDef, estimate: rounds.Estimate, n: int, how: dict[str, Any]) -> Measurement:
-    interval = [estimate.low, estimate.high]
-    return number(metric, estimate.value, spread=estimate.spread, n=n, spread_is=SPREAD, interval=interval, **how)
+def _measurements(
+    found: dict[str, Finding], timed: Timed, settings: LatencySettings, threads: int
+) -> list[Measurement]:
+    if timed.failure is not None:
+        # `error` keeps the core from storing it as this file's result
+        return [missing(metric, timed.failure, error=True) for metric in TIMED_METRICS]
+    how, more, told = provenance(timed, settings, threads), details(timed), caution(found, settings)
+    if told:
+        how["caution"] = told
+    return [_cell(metric, found[metric.name], timed, how | more.get(metric.name, {})) for metric in TIMED_METRICS]
 
 
-def _provenance(candidate: Candidate, bench: Bench) -> dict[str, Any]:
-    return {
-        "threads": bench.threads,
-        "batch": bench.settings.batch,
-        "rounds": len(candidate.turns),
-        "timed_per_round": len(candidate.turns[0]["times_ms"]),
-        "steady": candidate.warm["steady"],
-        "warmup_inferences": candidate.warm["inferences"],
-        "warmup_s": round(candidate.warm["seconds"], 3),
-        "preempted": candidate.preempted,
-        "cpus": candidate.pinned,
-        "isolation": ISOLATION,
-        "order_seed": bench.settings.seed,
-    }
+def _cell(metric: MetricDef, finding: Finding, timed: Timed, how: dict[str, Any]) -> Measurement:
+    if isinstance(finding, Missing):
+        return missing(metric, finding.reason, **({"error": True} if finding.error else {}))
+    observed = {"interval": [finding.low, finding.high], "spread_is": SPREAD_IS}
+    if metric.name in HOW:
+        observed["measured"] = HOW[metric.name]
+    return number(metric, finding.value, spread=finding.spread, n=_observations(metric.name, timed), **observed, **how)
+
+
+def _observations(metric: str, timed: Timed) -> int:
+    """How many numbers a metric rests on: inferences, rounds or processes."""
+    if metric in ("load_ms", "first_ms", "memory_bytes"):
+        return len(timed.visits)
+    rounds = sum(len(visit.turns) for visit in timed.visits)
+    return rounds if metric in ("latency_ratio", "energy_mj") else int(timed.times_ms.size)

@@ -15,8 +15,22 @@ from types import TracebackType
 from typing import Any, Self
 
 POOLS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-OTHER_POOLS = ("OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
-DURING = {"open": "opening the file", "warm": "warm-up", "turn": "a timed turn"}
+OTHER_POOLS = (
+    "OPENBLAS_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "RAYON_NUM_THREADS",
+)
+PLACEMENTS = ("OMP_PROC_BIND", "OMP_PLACES", "OMP_DYNAMIC", "OMP_THREAD_LIMIT", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
+"""What a person has set for other programs, and what would move or take away threads."""
+DURING = {
+    "look": "opening the file",
+    "open": "opening the file",
+    "warm": "warm-up",
+    "turn": "a timed turn",
+    "memory": "reading its memory",
+}
 GRACE_S = 5.0
 """How long a process whose pipe is closed may take to leave its exit status."""
 
@@ -100,7 +114,8 @@ def _ending(status: int | None) -> str:
 
 
 def environment(parent: Mapping[str, str], threads: int) -> dict[str, str]:
-    """The parent's environment and import path, OpenMP at `threads`, all other thread pools at one."""
+    """The parent's environment and import path, OpenMP at `threads` and placed by nobody else, other pools at one."""
     path = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     pools = dict.fromkeys(POOLS, str(threads)) | dict.fromkeys(OTHER_POOLS, "1")
-    return {**parent, **pools, "PYTHONPATH": path}
+    kept = {name: value for name, value in parent.items() if name not in PLACEMENTS}
+    return {**kept, **pools, "PYTHONPATH": path}

@@ -10,11 +10,12 @@ import gc
 import itertools
 import json
 import os
+import re
 import resource
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +24,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pqd_measure import energy, memory
+
 if TYPE_CHECKING:
     from pqd_core import Session
 
@@ -30,6 +33,7 @@ BLOCK_S = 0.05
 BLOCK_LEAST = 3
 """A warm-up block lasts this long and holds at least so many inferences."""
 STEADY_BLOCKS = 3
+OUT_OF_MEMORY = re.compile("bad_alloc|bad allocation|alloc.*fail|fail.*alloc|out of memory", re.IGNORECASE)
 
 
 class Bench:
@@ -37,30 +41,40 @@ class Bench:
 
     _session: Session
     _images: Iterator[np.ndarray]
+    _counters: list[energy.Counter]
+    _memory: memory.Watch
+
+    def look(self, threads: int, limit_mb: int, **what: Any) -> dict[str, Any]:
+        """The shape of the images that the file takes, None where it is free; null if its runtime does not tell."""
+        memory.limit_memory(limit_mb)
+        session = _opener(**what)(threads)
+        shape = getattr(session, "input_shape", None)
+        return {"input_shape": None if shape is None else list(shape)}
 
     def open(
-        self,
-        load: str,
-        file: str,
-        settings: Any,
-        settings_type: str | None,
-        images: str,
-        batch: int,
-        threads: int,
-        cpus: list[int],
+        self, images: str, batch: int, threads: int, cpus: list[int], limit_mb: int, powercap: str, **what: Any
     ) -> dict[str, Any]:
-        """The file is loaded and has run once; says which CPUs the process is pinned to, if it is."""
+        """The file is loaded and has run once; says how long that took and which CPUs the process is pinned to."""
         pinned = pin(cpus)
-        runtime = resolve_name(load)
-        if settings_type is not None:
-            settings = resolve_name(settings_type).model_validate(settings)
-        stored = np.load(images)
-        self._images = itertools.cycle(
-            [np.ascontiguousarray(part) for part in stored.reshape(-1, batch, *stored.shape[1:])]
-        )
-        self._session = runtime.open_session(Path(file), threads, settings, batch=batch)
-        self._times_ms(1)
-        return {"pinned": pinned}
+        memory.limit_memory(limit_mb)
+        began = time.perf_counter()
+        open_session = _opener(**what)
+        import_ms = (time.perf_counter() - began) * 1e3
+        self._images = itertools.cycle(_batches(Path(images), batch))
+        self._counters, no_energy = _counters(Path(powercap))
+        self._memory = memory.Watch()
+        began = time.perf_counter()
+        self._session = open_session(threads, batch=batch)
+        load_ms = (time.perf_counter() - began) * 1e3
+        [first_ms] = self._times_ms(1)
+        self._memory.loaded(Path(what["file"]))
+        return {
+            "pinned": pinned,
+            "import_ms": import_ms,
+            "load_ms": load_ms,
+            "first_ms": first_ms,
+            "no_energy": no_energy,
+        }
 
     def warm(self, limit_s: float, tolerance: float) -> dict[str, Any]:
         """The file has run until its times were steady, or for `limit_s`; says which, and the last median."""
@@ -77,13 +91,21 @@ class Bench:
         }
 
     def turn(self, untimed_s: float, count: int) -> dict[str, Any]:
-        """`count` inferences, timed, after `untimed_s` of others, and how often the system took a core away."""
+        """`count` inferences, timed, after `untimed_s` of others; how often a core was taken away, and the energy."""
         began = time.perf_counter()
         while time.perf_counter() - began < untimed_s:
             self._times_ms(1)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        energy_before = energy.read_uj(self._counters)
         times_ms = self._times_ms(count)
-        return {"times_ms": times_ms, "preempted": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before}
+        energy_after = energy.read_uj(self._counters)
+        preempted = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
+        spent = energy.spent_uj(self._counters, energy_before, energy_after) if self._counters else None
+        return {"times_ms": times_ms, "preempted": preempted, "energy_uj": spent}
+
+    def memory(self) -> dict[str, Any]:
+        """What the file adds to this process, at its peak."""
+        return self._memory.told()
 
     def _block_ms(self) -> list[float]:
         times_ms = self._times_ms(BLOCK_LEAST)
@@ -98,6 +120,27 @@ class Bench:
             session(images)
             times_ms.append((time.perf_counter_ns() - began) / 1e6)
         return times_ms
+
+
+def _opener(load: str, file: str, settings: Any, settings_type: str | None) -> Callable[..., Session]:
+    """`open_session(threads, batch=None)` of the runtime, which is imported now, for the file with these settings."""
+    runtime = resolve_name(load)
+    if settings_type is not None:
+        settings = resolve_name(settings_type).model_validate(settings)
+    return lambda threads, **batch: runtime.open_session(Path(file), threads, settings, **batch)
+
+
+def _batches(images: Path, batch: int) -> list[np.ndarray]:
+    stored = np.load(images)
+    return [np.ascontiguousarray(part) for part in stored.reshape(-1, batch, *stored.shape[1:])]
+
+
+def _counters(root: Path) -> tuple[list[energy.Counter], str | None]:
+    """The energy counters, or none and the reason."""
+    try:
+        return energy.find_counters(root), None
+    except energy.NoCounters as reason:
+        return [], str(reason)
 
 
 def is_steady(medians: list[float], tolerance: float) -> bool:
@@ -130,8 +173,18 @@ def _answer(bench: Bench, task: str, arguments: Mapping[str, Any]) -> dict[str, 
     try:
         answer: dict[str, Any] = getattr(bench, task)(**arguments)
     except Exception as error:
-        return {"error": f"{type(error).__name__}: {error}"}
+        return {"error": _reason(error)}
     return answer
+
+
+def _reason(error: Exception) -> str:
+    from pqd_core import PqdError
+
+    said = str(error) if isinstance(error, PqdError) else f"{type(error).__name__}: {error}"
+    if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(said):
+        allowed, _ = resource.getrlimit(resource.RLIMIT_DATA)
+        return f"it takes more memory than the {allowed // 2**20} MB that its process may have ({said})"
+    return said
 
 
 if __name__ == "__main__":

@@ -14,12 +14,12 @@ import pytest
 from measure_kit import SHAPE, context_of, deployed, seen_by, some_data
 
 from pqd_core import Deployed, Measurement
-from pqd_measure import LatencySettings, bench
+from pqd_measure import LatencySettings, side_by_side
 from pqd_measure.cells import number
 from pqd_measure.latency import measure, save_images
 from pqd_measure.process import Worker, WorkerFailed
 
-QUICK: dict[str, Any] = {"seconds": 0.2, "rounds": 5, "warmup_s": 0.2, "limit_s": 60}
+QUICK: dict[str, Any] = {"seconds": 0.2, "processes": 2, "rounds": 6, "warmup_s": 0.2, "limit_s": 60}
 Row = dict[str, Measurement]
 
 
@@ -52,7 +52,7 @@ def test_a_file_that_takes_ten_times_as_long_is_measured_so(tmp_path: Path) -> N
     assert 2 <= value(of_fast["latency_ms"]) < value(of_slow["latency_ms"]) / 2
     assert value(of_fast["latency_p95_ms"]) >= value(of_fast["latency_ms"])
     assert value(of_fast["throughput_ips"]) > 2 * value(of_slow["throughput_ips"])
-    assert of_fast["latency_ms"].n == of_fast["latency_ms"].provenance["timed_per_round"] * 5
+    assert of_fast["latency_ms"].n == of_fast["latency_ms"].provenance["timed_per_round"] * 6
 
 
 class SleepByName:
@@ -75,7 +75,7 @@ def test_the_ratio_is_against_the_dense_network(tmp_path: Path) -> None:
     assert ratios[0] == 1
     assert ratios[1] < 0.7
     assert ratios[2] > 1.5
-    assert rows[1]["latency_ratio"].n == 5
+    assert rows[1]["latency_ratio"].n == 6
 
 
 def test_without_a_dense_network_only_the_ratio_is_missing(tmp_path: Path) -> None:
@@ -86,13 +86,13 @@ def test_without_a_dense_network_only_the_ratio_is_missing(tmp_path: Path) -> No
 
 def test_candidates_take_turns_in_every_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken: list[str] = []
-    take_turn = bench._take_turn
+    take_turn = side_by_side._take_turn
 
-    def noted(candidate: bench.Candidate, settings: LatencySettings) -> None:
-        taken.append(candidate.deployed.step_key)
+    def noted(candidate: side_by_side._Candidate, settings: LatencySettings) -> None:
+        taken.append(candidate.subject.file.parent.name)
         take_turn(candidate, settings)
 
-    monkeypatch.setattr(bench, "_take_turn", noted)
+    monkeypatch.setattr(side_by_side, "_take_turn", noted)
     timed([deployed(tmp_path, name) for name in "abc"], tmp_path, rounds=8)
     rounds = [taken[start : start + 3] for start in range(0, len(taken), 3)]
     assert len(rounds) == 8
@@ -142,17 +142,19 @@ def test_when_the_dense_network_fails_the_others_lose_only_their_ratio(tmp_path:
     of_dense, of_pruned = timed([dense, pruned], tmp_path, context={"worker": worker})
     assert of_dense["latency_ms"].missing == "cannot be opened in a process of its own: it was made in a notebook"
     assert value(of_pruned["latency_ms"]) > 0
-    assert str(of_pruned["latency_ratio"].missing).startswith("the dense network was not timed: cannot be opened")
+    assert str(of_pruned["latency_ratio"].missing).startswith(
+        "what it is compared with was not timed: cannot be opened"
+    )
 
 
 def test_an_interrupt_ends_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = [deployed(tmp_path, name) for name in "ab"]
 
-    def interrupted(candidate: bench.Candidate, settings: LatencySettings) -> None:
+    def interrupted(candidate: side_by_side._Candidate, settings: LatencySettings) -> None:
         assert all(is_running(seen_by(one)["pid"]) for one in candidates)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bench, "_take_turn", interrupted)
+    monkeypatch.setattr(side_by_side, "_take_turn", interrupted)
     with pytest.raises(KeyboardInterrupt):
         timed(candidates, tmp_path)
     assert not any(is_running(seen_by(one)["pid"]) for one in candidates)
@@ -172,6 +174,8 @@ def test_a_worker_ends_by_itself_when_its_parent_is_gone(tmp_path: Path) -> None
                 batch=1,
                 threads=1,
                 cpus=[0],
+                limit_mb=1024,
+                powercap="",
             )
         worker._pipe.close()
         assert worker._process.wait(timeout=30) == 0
@@ -191,13 +195,13 @@ def test_a_worker_sees_its_own_threads_cpus_and_settings_and_no_torch(tmp_path: 
 
 def test_more_candidates_than_fit_at_once_are_timed_in_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    together = bench.time_together
+    together = side_by_side.time_side_by_side
 
-    def noted(group: dict[int, Deployed], about: bench.Bench) -> dict[int, bench.Candidate]:
+    def noted(group: dict[int, side_by_side.Subject], *about: Any) -> dict[int, side_by_side.Timed]:
         sizes.append(len(group))
-        return together(group, about)
+        return together(group, *about)
 
-    monkeypatch.setattr("pqd_measure.latency.time_together", noted)
+    monkeypatch.setattr("pqd_measure.latency.time_side_by_side", noted)
     candidates = [deployed(tmp_path, name, pipeline) for name, pipeline in (("d", ()), ("a", ("x",)), ("b", ("y",)))]
     rows = timed(candidates, tmp_path, at_once=2)
     assert sizes == [2, 2]
@@ -221,17 +225,17 @@ def test_real_test_images_are_fed_normalized_in_whole_batches(
 def test_what_a_number_rests_on_is_told_and_fits_into_json(tmp_path: Path) -> None:
     [row] = timed([deployed(tmp_path, "one", sleep_ms=1)], tmp_path, rounds=6)
     how = json.loads(json.dumps(dict(row["latency_ms"].provenance)))
-    assert (how["batch"], how["threads"], how["rounds"], len(how["round_medians_ms"])) == (1, 1, 6, 6)
+    assert (how["batch"], how["threads"], how["rounds"], np.shape(how["round_medians_ms"])) == (1, 1, 6, (2, 3))
     assert how["interval"][0] <= value(row["latency_ms"]) <= how["interval"][1]
     assert isinstance(how["steady"], bool)
     assert how["warmup_inferences"] > 0
-    assert "95 % bootstrap" in how["spread_is"]
+    assert "95 % interval" in how["spread_is"]
 
 
 def test_an_inference_of_a_slow_file_still_gets_two_times_per_round(tmp_path: Path) -> None:
     began = time.perf_counter()
     [row] = timed([deployed(tmp_path, "one", sleep_ms=60)], tmp_path, seconds=0.01)
-    assert row["latency_ms"].n == 10
+    assert row["latency_ms"].n == 2 * 6
     assert time.perf_counter() - began < 60
 
 

@@ -11,14 +11,7 @@ from measure_kit import deployed
 
 from pqd_measure.cores import pick_cpus
 from pqd_measure.latency import reference_of
-from pqd_measure.rounds import (
-    groups_with_references,
-    latency,
-    latency_p95,
-    paired_ratio,
-    shuffled_rounds,
-    throughput,
-)
+from pqd_measure.rounds import groups_with_references, shuffled_rounds
 from pqd_measure.worker import Bench, is_steady
 
 
@@ -28,39 +21,6 @@ def test_every_round_holds_every_candidate_once_in_an_order_of_its_own() -> None
     assert len({tuple(order) for order in orders}) > 10
     assert orders == list(shuffled_rounds("abcdef", 20, seed=1))
     assert orders != list(shuffled_rounds("abcdef", 20, seed=2))
-
-
-def test_a_drift_of_the_machine_cancels_in_the_paired_ratio_only() -> None:
-    drift = np.linspace(1, 10, 15)[:, None] * np.ones((1, 8))
-    ratio = paired_ratio(0.5 * drift, drift, seed=0)
-    assert ratio.value == pytest.approx(0.5)
-    assert ratio.spread < 1e-9
-    assert latency(drift, seed=0).spread > 1
-
-
-def test_estimates_are_the_statistics_of_all_times() -> None:
-    times_ms = np.random.default_rng(0).gamma(4, 1, (15, 9))
-    assert latency(times_ms, 0).value == np.median(times_ms)
-    assert latency_p95(times_ms, 0).value == np.percentile(times_ms, 95)
-    assert throughput(times_ms, 8, 0).value == pytest.approx(8 * times_ms.size / (times_ms.sum() / 1e3))
-
-
-def test_an_interval_contains_its_value_and_the_same_seed_gives_the_same() -> None:
-    times_ms = np.random.default_rng(0).gamma(4, 1, (15, 9))
-    found = latency(times_ms, 5)
-    assert found.low < found.value < found.high
-    assert found == latency(times_ms, 5)
-
-
-def test_inferences_that_resemble_each_other_within_a_round_do_not_narrow_the_interval() -> None:
-    level = np.random.default_rng(0).normal(10, 1, (15, 1))
-    few, many = latency(level * np.ones((1, 2)), 0).spread, latency(level * np.ones((1, 200)), 0).spread
-    assert many == pytest.approx(few)
-    assert many > 0.2
-
-
-def test_times_that_never_differ_have_no_spread() -> None:
-    assert latency(np.full((5, 2), 3.0), 0).spread == 0
 
 
 def test_groups_hold_every_candidate_beside_its_reference_and_stay_small() -> None:

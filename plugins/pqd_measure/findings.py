@@ -1,0 +1,121 @@
+"""What the times, the memory and the energy of one file come to, or why something of it is not known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from pqd_measure import TIMED_METRICS, LatencySettings, estimates
+from pqd_measure.estimates import Estimate
+from pqd_measure.side_by_side import Timed
+
+PAGE = 4096
+"""Memory is counted in pages; less than one is none that could be seen."""
+ISOLATION = "fresh processes for each file, one after the other; all files in rounds of shuffled order"
+HOW = {
+    "load_ms": "the runtime imported, the file in the page cache",
+    "first_ms": "the first inference of a fresh process",
+    "memory_bytes": "what opening and running the file adds to its process; the runtime's own code left out",
+    "energy_mj": "of all packages and their memory while inferences were timed; what the idle machine takes is in it",
+    "latency_ratio": "round by round against the baseline",
+}
+
+
+@frozen
+class Missing:
+    """Why a number is not known; a true `error` if it failed rather than does not apply."""
+
+    reason: str
+    error: bool = False
+
+
+Finding = Estimate | Missing
+
+
+def findings(timed: Timed, reference: Timed | Missing, settings: LatencySettings) -> dict[str, Finding]:
+    """Each metric's estimate, or why there is none; `reference` is what `latency_ratio` is against."""
+    if timed.failure is not None:
+        return {metric.name: Missing(timed.failure, error=True) for metric in TIMED_METRICS}
+    times_ms, seed = timed.times_ms, settings.seed
+    return {
+        "latency_ms": estimates.latency(times_ms, seed),
+        "latency_p95_ms": estimates.latency_p95(times_ms, seed),
+        "latency_ratio": _ratio(timed, reference, seed),
+        "throughput_ips": estimates.throughput(times_ms, settings.batch, seed),
+        "load_ms": estimates.median(timed.each("load_ms"), seed),
+        "first_ms": estimates.median(timed.each("first_ms"), seed),
+        "memory_bytes": _memory(timed, seed),
+        "energy_mj": _energy(timed, seed),
+    }
+
+
+def _ratio(timed: Timed, reference: Timed | Missing, seed: int) -> Finding:
+    if isinstance(reference, Missing):
+        return reference
+    if reference.failure is not None:
+        return Missing(f"what it is compared with was not timed: {reference.failure}", error=True)
+    return estimates.paired_ratio(timed.times_ms, reference.times_ms, seed)
+
+
+def _memory(timed: Timed, seed: int) -> Finding:
+    told = [visit.memory for visit in timed.visits]
+    if "missing" in told[0]:
+        return Missing(told[0]["missing"])
+    return estimates.median(np.array([max(one["memory_bytes"], PAGE) for one in told], float), seed)
+
+
+def _energy(timed: Timed, seed: int) -> Finding:
+    if reason := timed.visits[0].opened["no_energy"]:
+        return Missing(reason)
+    spent = timed.energy_mj
+    if not (spent > 0).all():
+        return Missing("the energy counters did not move during a turn; give it more seconds")
+    return estimates.median(spent, seed)
+
+
+def provenance(timed: Timed, settings: LatencySettings, threads: int) -> dict[str, Any]:
+    """How a file's times came about, as it is kept with each of them."""
+    visits = timed.visits
+    warm = [visit.warm for visit in visits]
+    return {
+        "threads": threads,
+        "batch": settings.batch,
+        "processes": len(visits),
+        "rounds": len(visits) * settings.rounds_each,
+        "timed_per_round": timed.times_ms.shape[2],
+        "steady": all(one["steady"] for one in warm),
+        "warmup_inferences": sum(one["inferences"] for one in warm),
+        "warmup_s": round(sum(one["seconds"] for one in warm), 3),
+        "preempted": sum(turn["preempted"] for visit in visits for turn in visit.turns),
+        "cpus": visits[0].opened["pinned"],
+        "isolation": ISOLATION,
+        "order_seed": settings.seed,
+    }
+
+
+def details(timed: Timed) -> Mapping[str, dict[str, Any]]:
+    """What else is kept with one metric or another."""
+    by_process = {key: timed.each(key).round(3).tolist() for key in ("import_ms", "load_ms", "first_ms")}
+    return {
+        "latency_ms": {"round_medians_ms": np.median(timed.times_ms, axis=2).round(4).tolist()},
+        "load_ms": {"by_process_ms": by_process["load_ms"], "import_ms": by_process["import_ms"]},
+        "first_ms": {"by_process_ms": by_process["first_ms"]},
+        "memory_bytes": {"in_first_process": timed.visits[0].memory},
+    }
+
+
+def caution(found: Mapping[str, Finding], settings: LatencySettings) -> str | None:
+    """A sentence if another measurement could come out far from this one."""
+    for metric in ("latency_ratio", "latency_ms"):
+        finding = found[metric]
+        if isinstance(finding, Estimate):
+            if finding.relative <= settings.noise_limit:
+                return None
+            return (
+                f"{metric} is noisy: another measurement may differ by {finding.relative:.0%}, "
+                f"over the limit of {settings.noise_limit:.0%}"
+            )
+    return None
