@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pqd_core.batches import Batch, eval_batches
     from pqd_core.data import Arrays, Augmentation, Data, DataInfo, Split, stratified_subset, take
     from pqd_core.deploy import Deployed, Runtime, Session
-    from pqd_core.fit import cross_entropy, fit
+    from pqd_core.fit import fit, task_loss
     from pqd_core.hookspecs import hookimpl
     from pqd_core.host.entries import BackboneEntry
     from pqd_core.host.environment import describe_cpu
@@ -32,11 +32,13 @@ if TYPE_CHECKING:
         RuntimeDef,
         Settings,
         StageDef,
+        TaskDef,
     )
     from pqd_core.report import Report
     from pqd_core.run import run
     from pqd_core.spec import CheckpointPath, Spec, Training
     from pqd_core.stage import Stage, StageContext
+    from pqd_core.task import Classification, Task
 
 __all__ = [
     "Arrays",
@@ -45,6 +47,7 @@ __all__ = [
     "BackboneEntry",
     "Batch",
     "CheckpointPath",
+    "Classification",
     "CommandDef",
     "Data",
     "DataError",
@@ -71,9 +74,10 @@ __all__ = [
     "Stage",
     "StageContext",
     "StageDef",
+    "Task",
+    "TaskDef",
     "Training",
     "choose_layers",
-    "cross_entropy",
     "describe_cpu",
     "eval_batches",
     "fit",
@@ -82,12 +86,13 @@ __all__ = [
     "run",
     "stratified_subset",
     "take",
+    "task_loss",
 ]
 _MODULES = {
     "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset", "take"],
     "deploy": ["Deployed", "Runtime", "Session"],
     "batches": ["Batch", "eval_batches"],
-    "fit": ["cross_entropy", "fit"],
+    "fit": ["fit", "task_loss"],
     "hookspecs": ["hookimpl"],
     "host.errors": ["DataError", "DeployError", "PqdError", "Problem"],
     "host.globs": ["choose_layers"],
@@ -105,12 +110,14 @@ _MODULES = {
         "RuntimeDef",
         "Settings",
         "StageDef",
+        "TaskDef",
     ],
     "report": ["Report"],
     "run": ["run"],
     "host.entries": ["BackboneEntry"],
     "spec": ["CheckpointPath", "Spec", "Training"],
     "stage": ["Stage", "StageContext"],
+    "task": ["Classification", "Task"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 __version__ = "0.1.0"

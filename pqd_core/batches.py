@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @frozen(eq=False)
 class Batch:
-    """Normalized images (N, C, H, W) float32 and labels (N,) int64, on one device."""
+    """Normalized images (N, C, H, W) float32 and their labels, int64 (N,) or float32 (N, outputs), on one device."""
 
     inputs: Tensor
     targets: Tensor
@@ -142,4 +142,4 @@ def eval_batches(split: Split, info: DataInfo, size: int, limit: int | None = No
             yield Batch(normalize(images, info), torch.from_numpy(split.labels[start:stop]))
         else:
             items = [split[i] for i in range(start, stop)]
-            yield Batch(torch.stack([image for image, _ in items]), torch.tensor([label for _, label in items]))
+            yield Batch(*torch.utils.data.default_collate(items))

@@ -18,6 +18,7 @@ from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import Progress, Quiet
 from pqd_core.plan import Plan, Step, data_key
 from pqd_core.spec import Spec
+from pqd_core.task import CLASSIFICATION, Task
 
 if TYPE_CHECKING:
     import torch
@@ -65,6 +66,12 @@ class RunContext:
         return torch.device("cpu" if self.spec.device == "cpu" or not found else "cuda")
 
     @cached_property
+    def task(self) -> Task:
+        """What the network's outputs mean."""
+        asked = self.spec.task
+        return asked.record.implementation()(asked.settings) if asked else CLASSIFICATION
+
+    @cached_property
     def data_key(self) -> str:
         """Content key of the data."""
         return data_key(self.spec)
@@ -87,7 +94,7 @@ class RunContext:
             self.log.exception("the data cannot be opened")
             what = f"cannot be opened ({type(error).__name__}: {error})"
             raise DataError(Problem(f"dataset.{dataset.name}", what, "the whole error is in log.jsonl")) from error
-        check_data(opened)
+        check_data(opened, self.task)
         return hold_out(opened, self.spec.validation, self.spec.seed)
 
     def data(self) -> Data:
@@ -123,6 +130,7 @@ class RunContext:
             build=self._build,
             known_facts={name: fact for name, fact in self.host.facts.items() if name in step.facts},
             facts=facts,
+            task=self.task,
         )
 
     def _baseline(self) -> nn.Module:

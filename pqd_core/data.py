@@ -1,4 +1,4 @@
-"""Labelled images on their way into training and measuring."""
+"""Images and their targets on their way into training and measuring."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from attrs import evolve, field, frozen
 
 from pqd_core.host.errors import DataError, Problem
+from pqd_core.task import CLASSIFICATION, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +33,7 @@ class DataInfo:
     shape: tuple[int, int, int]
     """(channels, height, width) of one image."""
     num_classes: int
+    """How many outputs the network has: classes, or whatever the task counts."""
     mean: tuple[float, ...]
     """Per channel, of pixels scaled to [0, 1]; subtracted before the network."""
     std: tuple[float, ...]
@@ -43,15 +45,16 @@ class DataInfo:
 class MapDataset(Protocol, Sized):
     """A map-style dataset: `(image, label)` by index, the image float32 (C, H, W), already normalized.
 
+    The label is a class number, or a float32 vector (outputs,) where the task wants one.
     One that augments has a property `unaugmented`, the same images without it.
     """
 
-    def __getitem__(self, index: int, /) -> tuple[Tensor, int]: ...
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int | Tensor]: ...
 
 
 @frozen(eq=False)
 class Arrays:
-    """Images that fit in memory: uint8 (N, C, H, W) and int64 labels (N,)."""
+    """Images that fit in memory: uint8 (N, C, H, W), and int64 labels (N,) or float32 ones (N, outputs)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -78,21 +81,29 @@ class Data:
 
 
 def labels_of(split: Split) -> np.ndarray:
-    """All labels of a split, int64 (N,); a map-style dataset is asked for its `targets` before it is walked."""
+    """All labels of a split, int64 (N,) or float32 (N, outputs).
+
+    A map-style dataset is asked for its `targets` before it is walked.
+    """
     if isinstance(split, Arrays):
         return split.labels
     targets = getattr(split, "targets", None)
-    return np.asarray(targets if targets is not None else [split[i][1] for i in range(len(split))], dtype=np.int64)
+    found = np.asarray(targets if targets is not None else [np.asarray(split[i][1]) for i in range(len(split))])
+    return found.astype(np.int64 if found.dtype.kind in "iub" and found.ndim == 1 else np.float32)
 
 
 def stratified_subset(labels: np.ndarray, size: int, seed: int = 0) -> np.ndarray:
     """Sorted indices of `size` labels in which each class keeps its share (within one); the same for the same seed.
+
+    Labels that are no classes are drawn at random.
 
     Raises:
         DataError: `size` is not between 1 and the number of labels.
     """
     if not 1 <= size <= len(labels):
         raise DataError(Problem("", f"a subset of {size} was asked for, of {len(labels)}", "choose another limit"))
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        labels = np.zeros(len(labels), np.int64)
     rng = np.random.default_rng(seed)
     # The k-th image of a class of n gets rank (k + u) / n: any number of lowest ranks is stratified.
     rank = np.empty(len(labels))
@@ -111,7 +122,7 @@ class Subset:
 
     @property
     def targets(self) -> np.ndarray:
-        """Labels, int64 (N,)."""
+        """Labels of these images."""
         targets: np.ndarray = labels_of(self.whole)[self.index]
         return targets
 
@@ -123,7 +134,7 @@ class Subset:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, index: int, /) -> tuple[Tensor, int]:
+    def __getitem__(self, index: int, /) -> tuple[Tensor, int | Tensor]:
         return self.whole[int(self.index[index])]
 
 
@@ -139,7 +150,9 @@ def take(split: Split, index: np.ndarray) -> Split:
 
 
 def hold_out(data: Data, share: float, seed: int = 0) -> Data:
-    """`data` with a stratified `share` of its training images set apart for validation: at least one, never all.
+    """`data` with a `share` of its training images set apart for validation: at least one, never all.
+
+    Each class keeps its share where labels are classes.
 
     Raises:
         DataError: there is nothing to set apart.
@@ -156,18 +169,19 @@ def hold_out(data: Data, share: float, seed: int = 0) -> Data:
     return evolve(data, train=take(data.train, rest), validation=take(unaugmented(data.train), chosen))
 
 
-def check_data(data: Data) -> None:
-    """Every split holds images and labels that fit `data.info`.
+def check_data(data: Data, task: Task = CLASSIFICATION) -> None:
+    """Every split holds images that fit `data.info` and labels that fit `task`.
 
     Raises:
         DataError: with all problems at once.
     """
-    problems = [p for part in ("train", "validation", "test") for p in _problems(getattr(data, part), part, data.info)]
+    parts = ("train", "validation", "test")
+    problems = [p for part in parts for p in _problems(getattr(data, part), part, data.info, task)]
     if problems:
         raise DataError(*problems)
 
 
-def _problems(split: Split | None, part: str, info: DataInfo) -> list[Problem]:
+def _problems(split: Split | None, part: str, info: DataInfo, task: Task) -> list[Problem]:
     if split is None:
         return []
     where = f"dataset.{info.name}.{part}"
@@ -180,13 +194,5 @@ def _problems(split: Split | None, part: str, info: DataInfo) -> list[Problem]:
     shape = split.images.shape[1:] if isinstance(split, Arrays) else tuple(split[0][0].shape)
     if tuple(shape) != info.shape:
         problems.append(Problem(where, f"images are {tuple(shape)}, expected {info.shape}"))
-    labels = labels_of(split)
-    if labels.min() < 0 or labels.max() >= info.num_classes:
-        problems.append(
-            Problem(
-                where,
-                f"labels run from {labels.min()} to {labels.max()}, expected 0 to {info.num_classes - 1}",
-                "number the classes from 0 without gaps",
-            )
-        )
-    return problems
+    hint = "number the classes from 0 without gaps, or name the task that the labels are for"
+    return problems + [Problem(where, what, hint) for what in task.check(labels_of(split), info.num_classes)]

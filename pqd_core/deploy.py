@@ -83,7 +83,7 @@ class Parity:
     images: int
     max_abs_difference: float
     changed_predictions: float
-    """Share of images whose predicted class differs, or whose logits are not finite."""
+    """Share of images whose prediction (the class, say) differs, or whose outputs are not finite."""
 
 
 PARITY_IMAGES = 256
@@ -170,7 +170,8 @@ def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -
             got = session(batch.inputs.numpy())
             finite = np.isfinite(got).all(1) & np.isfinite(expected).all(1)
             worst = max(worst, float(abs(got - expected)[finite].max(initial=0.0)))
-            changed += int(((got.argmax(1) != expected.argmax(1)) | ~finite).sum())
+            agreed = context.task.agree(torch.from_numpy(got), torch.from_numpy(expected)).numpy()
+            changed += int((~agreed | ~finite).sum())
             images += len(batch)
     finally:
         session.close()

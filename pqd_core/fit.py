@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from attrs import frozen
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.optim import lr_scheduler
 
 from pqd_core.batches import Batch, TrainBatches
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     from pqd_core.spec import Training
     from pqd_core.stage import StageContext
+    from pqd_core.task import Task
 
 Loss = Callable[[Tensor, Batch], Tensor]
 OnEpoch = Callable[[int], None]
@@ -27,14 +27,15 @@ OnStep = Callable[[int, int], None]
 
 
 @frozen
-class cross_entropy:  # noqa: N801 - used as a function
-    """Softmax cross-entropy of logits (N, classes), optionally with label smoothing; a scalar."""
+class task_loss:  # noqa: N801 - used as a function
+    """The loss of a task (softmax cross-entropy for classification) on the labels of a batch; a scalar."""
 
+    task: Task
     label_smoothing: float = 0.0
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         """Mean over the batch."""
-        return F.cross_entropy(logits, batch.targets, label_smoothing=self.label_smoothing)
+        return self.task.loss(logits, batch.targets, self.label_smoothing)
 
 
 def fit(
@@ -49,9 +50,10 @@ def fit(
 ) -> nn.Module:
     """Train `model` in place for `context.epochs` epochs and return it, on the CPU, in eval mode.
 
-    `loss(logits, batch)` is a scalar; cross-entropy if None. Each of `on_epoch` is called with the epoch (from 0)
-    before it; each of `on_step` with (steps done, steps in all) after an optimizer step. Facts that hold of the
-    model are restored after every step. `mixed_precision=False` keeps a CUDA device from autocasting to bf16.
+    `loss(logits, batch)` is a scalar; the task's own (cross-entropy for classification) if None. Each of `on_epoch` is
+    called with the epoch (from 0) before it; each of `on_step` with (steps done, steps in all) after an optimizer
+    step. Facts that hold of the model are restored after every step. `mixed_precision=False` keeps a CUDA device from
+    autocasting to bf16.
 
     Raises:
         FloatingPointError: the loss is no longer finite.
@@ -59,7 +61,7 @@ def fit(
     if not context.epochs:
         context.hold_facts(model)
         return model.cpu().eval()
-    loss = loss or cross_entropy(training.label_smoothing)
+    loss = loss or task_loss(context.task, training.label_smoothing)
     accelerator = _accelerator(context.device, mixed_precision)
     batches = TrainBatches(context, training, accelerator)
     model.train().to(context.device).to(memory_format=batches.memory_format)
@@ -139,19 +141,19 @@ class _Curve:
         self.images = 0
 
     def add(self, value: Tensor, logits: Tensor, batch: Batch) -> None:
-        hits = (logits.detach().argmax(1) == batch.targets).sum()
-        self.sums += torch.stack([value.detach().float() * len(batch), hits.float()])
+        right = self.context.task.right(logits.detach().float(), batch.targets).sum()
+        self.sums += torch.stack([value.detach().float() * len(batch), right])
         self.images += len(batch)
         self.context.progress(len(batch))
 
     def close(self, epoch: int) -> None:
-        total_loss, hits = self.sums.tolist()
+        total_loss, right = self.sums.tolist()
         if not math.isfinite(total_loss):
             raise FloatingPointError(f"the loss is not finite in epoch {epoch + 1}; lower the learning rate")
         entry = {
             "epoch": epoch + 1,
             "loss": total_loss / self.images,
-            "train_accuracy": hits / self.images,
+            "train_accuracy": right / self.images,
             "lr": self.lr,
             "seconds": time.perf_counter() - self.began,
         }

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         RecipeDef,
         RuntimeDef,
         StageDef,
+        TaskDef,
     )
     from pqd_core.report import Report
 
@@ -59,6 +60,12 @@ def pqd_runtimes() -> Iterable[RuntimeDef]:
 @hookspec
 def pqd_measurers() -> Iterable[MeasurerDef]:
     """Bring measurers of deployed files."""
+    raise NotImplementedError
+
+
+@hookspec
+def pqd_tasks() -> Iterable[TaskDef]:
+    """Bring tasks beyond classification: losses, and when an output is right."""
     raise NotImplementedError
 
 

@@ -16,6 +16,7 @@ from attrs import asdict, evolve, field, frozen
 from pqd_core.host.environment import package_version
 from pqd_core.host.keys import content_key
 from pqd_core.records import Better
+from pqd_core.task import CLASSIFICATION, Task
 
 if TYPE_CHECKING:
     from torch import nn
@@ -60,6 +61,8 @@ class MeasureContext:
     """The frozen torch model that a file was exported from."""
     worker: Callable[[Deployed], tuple[str, str, Any]]
     """What another process needs to open a file: the runtime's `load` path, the file, its settings."""
+    task: Task = CLASSIFICATION
+    """What the outputs mean, and when they are right."""
 
 
 class Measurer(Protocol):
@@ -125,6 +128,7 @@ def _measure_now(
     with tempfile.TemporaryDirectory(prefix="pqd-") as scratch:
         inputs = MeasureContext(
             data=context.data(),
+            task=context.task,
             threads=context.threads,
             scratch=Path(scratch),
             open_session=partial(_open_session, context),

@@ -100,7 +100,8 @@ def data_key(spec: Spec) -> str:
 
 def _baseline_step(spec: Spec, data: str) -> Step:
     baseline = spec.baseline.model_dump(mode="json", context=FOR_KEY)
-    key = content_key(backbone=spec.backbone.identity(), baseline=baseline, seed=spec.seed, data=data)
+    task = {"task": spec.task.identity()} if spec.task else {}
+    key = content_key(backbone=spec.backbone.identity(), baseline=baseline, seed=spec.seed, data=data, **task)
     return Step(key, None, (), None, spec.baseline.epochs, spec.seed, BASELINE_FACTS)
 
 

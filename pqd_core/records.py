@@ -145,6 +145,11 @@ class MeasurerDef(ComponentDef):
 
 
 @frozen(kw_only=True)
+class TaskDef(ComponentDef):
+    """What outputs mean; its implementation is a function of the settings that gives a `pqd_core.task.Task`."""
+
+
+@frozen(kw_only=True)
 class RecipeDef:
     """A spec under a name, or several recipes that are run one after another.
 
@@ -176,4 +181,4 @@ class CommandDef:
     """A whole command line, shown at the end of the help."""
 
 
-Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | RecipeDef | CommandDef
+Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | TaskDef | RecipeDef | CommandDef

@@ -15,6 +15,7 @@ from pqd_core.host.entries import (
     MeasurerEntry,
     RuntimeEntry,
     StageEntry,
+    TaskEntry,
 )
 from pqd_core.host.keys import file_digest
 from pqd_core.records import Settings
@@ -94,6 +95,9 @@ class Spec(Settings):
     description: str = Field("", description="A sentence for the report.")
     backbone: BackboneEntry = Field(description="The network.")
     dataset: DatasetEntry = Field(description="The data.")
+    task: TaskEntry | None = Field(
+        None, description="What the network's outputs mean; one class for each image if not given."
+    )
     validation: Share = Field(
         0.1, description="Share of the training images held out, so that choices are not made on the test images."
     )

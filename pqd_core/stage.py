@@ -11,6 +11,7 @@ from attrs import define, field
 
 from pqd_core.host.contract import check_contract, check_model
 from pqd_core.records import FactDef, resolve
+from pqd_core.task import CLASSIFICATION, Task
 
 if TYPE_CHECKING:
     import torch
@@ -60,6 +61,8 @@ class StageContext:
     _baseline: Callable[[], nn.Module]
     _build: Callable[[BackboneEntry, Path | None], nn.Module]
     _known_facts: Mapping[str, FactDef] = field(factory=dict)
+    task: Task = field(default=CLASSIFICATION)
+    """What the outputs mean, with the loss on labels and on a teacher's outputs."""
     facts: dict[str, dict[str, Tensor]] = field(factory=dict)
     """Evidence of each fact that holds, by fact; empty for a fact that needs none."""
     history: list[dict[str, float]] = field(factory=list)

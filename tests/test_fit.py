@@ -11,12 +11,13 @@ from attrs import evolve
 from bench import Bench
 from torch import Tensor, nn
 
-from pqd_core import Batch, Data, StageContext, Training, cross_entropy, fit
+from pqd_core import Batch, Data, StageContext, Training, fit, task_loss
 from pqd_core.artifact import Store
 from pqd_core.context import RunContext
 from pqd_core.facts import FACTS
 from pqd_core.fit import make_optimizer, make_schedule
 from pqd_core.plan import build_plan
+from pqd_core.task import CLASSIFICATION
 from pqd_core.testing.toys import ToyNet
 
 QUICK = Training(lr=0.05, batch_size=32, augment=False)
@@ -124,8 +125,8 @@ def test_a_loss_of_ones_own_is_minimized(context: Any) -> None:
 def test_label_smoothing_reaches_the_loss() -> None:
     logits, batch = torch.tensor([[4.0, 0.0]]), Batch(torch.zeros(1), torch.tensor([0]))
     expected = nn.functional.cross_entropy(logits, batch.targets, label_smoothing=0.2)
-    assert cross_entropy(0.2)(logits, batch) == expected
-    assert cross_entropy()(logits, batch) < expected
+    assert task_loss(CLASSIFICATION, 0.2)(logits, batch) == expected
+    assert task_loss(CLASSIFICATION)(logits, batch) < expected
 
 
 def test_facts_hold_after_every_step_and_not_only_at_the_end(context: Any) -> None:
@@ -251,7 +252,7 @@ def test_training_on_cuda_autocasts_unless_it_is_told_not_to(context: Any) -> No
 
         def loss(logits: Tensor, batch: Batch, seen: list[torch.dtype] = seen) -> Tensor:
             seen.append(logits.dtype)
-            return cross_entropy()(logits, batch)
+            return task_loss(CLASSIFICATION)(logits, batch)
 
         here = context(epochs=1, device="cuda")
         model = fit(net(), here, QUICK, loss=loss, mixed_precision=allowed)

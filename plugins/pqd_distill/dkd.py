@@ -16,7 +16,7 @@ from attrs import define
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pqd_core import Batch, StageContext, cross_entropy, fit
+from pqd_core import Batch, Classification, DataError, Problem, StageContext, fit, task_loss
 from pqd_distill import DkdSettings
 from pqd_distill.teacher import answers, ready_teacher
 
@@ -30,9 +30,13 @@ def run(model: nn.Module, settings: DkdSettings, context: StageContext) -> nn.Mo
     """The network is trained on the labels and on both parts of its teacher's answers to the same augmented images.
 
     Raises:
-        DataError: the teacher's weights cannot be loaded, or it tells another number of classes apart.
+        DataError: the teacher's weights cannot be loaded, it tells another number of classes apart, or images have no
+            single class.
     """
-    hard = cross_entropy(settings.training.label_smoothing)
+    if not isinstance(context.task, Classification):
+        what = "parts a teacher's answers into the image's class and all others; the task has no single class"
+        raise DataError(Problem("dkd", what, "distill with logit-kd, whose loss is the task's"))
+    hard = task_loss(context.task, settings.training.label_smoothing)
     loss = DecoupledLoss(ready_teacher(settings, context, "dkd"), settings, hard)
     warmup = settings.warmup * context.epochs
 
@@ -53,7 +57,7 @@ class DecoupledLoss:
 
     teacher: nn.Module
     settings: DkdSettings
-    hard: cross_entropy
+    hard: task_loss
     strength: float = 1.0
     """What the warm-up leaves of the teacher's weight."""
 

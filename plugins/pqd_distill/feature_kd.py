@@ -16,7 +16,7 @@ from attrs import frozen
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pqd_core import Batch, DataError, Problem, StageContext, cross_entropy, fit
+from pqd_core import Batch, DataError, Problem, StageContext, fit, task_loss
 from pqd_distill import FeatureKdSettings
 from pqd_distill.taps import Seen, layer_names, tapped
 from pqd_distill.teacher import answers, ready_teacher
@@ -40,7 +40,7 @@ def run(model: nn.Module, settings: FeatureKdSettings, context: StageContext) ->
     teacher = ready_teacher(settings, context, WHERE)
     pairs = compared_layers(model, teacher, settings, context)
     context.log.info("attention is compared", layers=pairs)
-    hard = cross_entropy(settings.training.label_smoothing)
+    hard = task_loss(context.task, settings.training.label_smoothing)
     with tapped(model, list(pairs)) as own, tapped(teacher, list(pairs.values())) as taught:
         loss = AttentionLoss(teacher, pairs, own, taught, settings, hard)
         return fit(model, context, settings.training, loss=loss)
@@ -61,7 +61,7 @@ class AttentionLoss:
     own: Seen
     taught: Seen
     settings: FeatureKdSettings
-    hard: cross_entropy
+    hard: task_loss
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         """A scalar, the mean over the batch."""

@@ -3,16 +3,16 @@
 The loss is `alpha * T^2 * KL(teacher || student) + (1 - alpha) * cross-entropy`, with both networks' logits divided by
 the temperature T in the first term. Gradients of soft targets shrink as 1/T^2, so the factor T^2 keeps the balance of
 the two terms when T changes. The divergence differs from the paper's cross-entropy by the teacher's entropy, which has
-no gradient; it is zero when the student answers like its teacher.
+no gradient; it is zero when the student answers like its teacher. Other tasks than classification bring both losses of
+their own.
 """
 
 from __future__ import annotations
 
 from attrs import frozen
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from pqd_core import Batch, StageContext, cross_entropy, fit
+from pqd_core import Batch, StageContext, fit, task_loss
 from pqd_distill import LogitKdSettings
 from pqd_distill.teacher import answers, ready_teacher
 
@@ -28,7 +28,7 @@ def run(model: nn.Module, settings: LogitKdSettings, context: StageContext) -> n
     Raises:
         DataError: the teacher's weights cannot be loaded, or it tells another number of classes apart.
     """
-    hard = cross_entropy(settings.training.label_smoothing)
+    hard = task_loss(context.task, settings.training.label_smoothing)
     loss = DistillationLoss(ready_teacher(settings, context, "logit-kd"), settings.temperature, settings.alpha, hard)
     return fit(model, context, settings.training, loss=loss)
 
@@ -45,16 +45,10 @@ class DistillationLoss:
     teacher: nn.Module
     temperature: float
     alpha: float
-    hard: cross_entropy
+    hard: task_loss
+    """The loss on the labels; its task brings the one on the teacher's answers."""
 
     def __call__(self, logits: Tensor, batch: Batch) -> Tensor:
         """A scalar, the mean over the batch."""
-        soft = distillation(logits, answers(self.teacher, batch.inputs), self.temperature)
+        soft = self.hard.task.soft_loss(logits, answers(self.teacher, batch.inputs), self.temperature)
         return self.alpha * soft + (1 - self.alpha) * self.hard(logits, batch)
-
-
-def distillation(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
-    """T^2 * KL(teacher || student) of logits (N, classes) at temperature T, the mean over the batch."""
-    log_student = F.log_softmax(student / temperature, dim=1)
-    log_teacher = F.log_softmax(teacher / temperature, dim=1)
-    return temperature**2 * F.kl_div(log_student, log_teacher, reduction="batchmean", log_target=True)

@@ -1,34 +1,42 @@
-"""Top-1 and top-5 accuracy of the deployed file, run in its own runtime."""
+"""Accuracy of the deployed file, run in its own runtime: what the task counts as right, and top-5 where it applies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from attrs import frozen
 
-from pqd_core import Deployed, MeasureContext, Measurement, MetricDef, Session, Split, eval_batches
+from pqd_core import Deployed, MeasureContext, Measurement, MetricDef, Session, Split, Task, eval_batches
 from pqd_measure import ACCURACY, ACCURACY_TOP5, ACCURACY_VALIDATION, AccuracySettings
 from pqd_measure.cells import missing, number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SPREAD = "half of the 95 % Wilson interval: the chance of these images, not of the training seed"
 TOP5_FROM = 6
 """With fewer classes the top five are all of them, or nearly."""
+WILSON = "half of the 95 % Wilson interval: the chance of these images, not of the training seed"
+BOOTSTRAP = "half of the 95 % bootstrap interval over the images: their chance, not that of the training seed"
+RESAMPLES = 999
 
 
-@frozen
-class Tally:
-    """What became of `images` images; `broken` of them had an output that is not finite."""
+@frozen(eq=False)
+class Answers:
+    """What became of a split's images, in order."""
 
-    images: int
-    top1: int
-    top5: int
-    broken: int
+    outputs: NDArray[np.floating]
+    """(N, outputs)"""
+    targets: NDArray[Any]
+    """(N,) classes, or (N, outputs)."""
+    split: str
+
+    @property
+    def broken(self) -> int:
+        """How many images had an output that is not finite."""
+        return int((~np.isfinite(self.outputs).all(axis=1)).sum())
 
 
 def measure(
@@ -39,31 +47,49 @@ def measure(
 
 
 def _measure_one(candidate: Deployed, settings: AccuracySettings, context: MeasureContext) -> list[Measurement]:
-    data = context.data
+    data, task = context.data, context.task
     with closing(context.open_session(candidate)) as session:
-        test = tally(session, data.test, settings.batch, context)
-        held_out = None if data.validation is None else tally(session, data.validation, settings.batch, context)
-    few = data.info.num_classes < TOP5_FROM
+        test = ask(session, data.test, "test", settings.batch, context)
+        held_out = data.validation and ask(session, data.validation, "validation", settings.batch, context)
     return [
-        _share(ACCURACY, test, test.top1, "test"),
-        missing(ACCURACY_TOP5, f"only {data.info.num_classes} classes")
-        if few
-        else _share(ACCURACY_TOP5, test, test.top5, "test"),
-        missing(ACCURACY_VALIDATION, "no image was set apart for validation")
-        if held_out is None
-        else _share(ACCURACY_VALIDATION, held_out, held_out.top1, "validation"),
+        _accuracy(ACCURACY, test, task),
+        _top5(test, data.info.num_classes),
+        _accuracy(ACCURACY_VALIDATION, held_out, task)
+        if held_out
+        else missing(ACCURACY_VALIDATION, "no image was set apart for validation"),
     ]
 
 
-def tally(session: Session, split: Split, batch: int, context: MeasureContext) -> Tally:
-    """Every image of `split` classified once, in order."""
-    top1 = top5 = broken = 0
-    for part in eval_batches(split, context.data.info, batch):
-        logits, labels = session(part.inputs.numpy()), part.targets.numpy()
-        place = rank_of(logits, labels)
-        top1, top5 = top1 + int((place < 1).sum()), top5 + int((place < 5).sum())
-        broken += int((~np.isfinite(logits).all(axis=1)).sum())
-    return Tally(len(split), top1, top5, broken)
+def ask(session: Session, split: Split, name: str, batch: int, context: MeasureContext) -> Answers:
+    """Every image of `split` put to the session once, in order."""
+    batches = eval_batches(split, context.data.info, batch)
+    parts = [(session(part.inputs.numpy()), part.targets.numpy()) for part in batches]
+    outputs, targets = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Answers(outputs, targets, name)
+
+
+def _accuracy(metric: MetricDef, answers: Answers, task: Task) -> Measurement:
+    import torch
+
+    right = task.right(torch.from_numpy(answers.outputs), torch.from_numpy(answers.targets)).numpy().astype(np.float64)
+    spread, how = spread_of(right) if not answers.broken else (0.0, "")
+    return _number(metric, answers, float(right.mean()), spread, accuracy_is=task.accuracy_is, spread_is=how)
+
+
+def _top5(answers: Answers, classes: int) -> Measurement:
+    if answers.targets.ndim != 1:
+        return missing(ACCURACY_TOP5, "an image has no single class here")
+    if classes < TOP5_FROM:
+        return missing(ACCURACY_TOP5, f"only {classes} classes")
+    right = rank_of(answers.outputs, answers.targets) < 5
+    return _number(ACCURACY_TOP5, answers, float(right.mean()), wilson(int(right.sum()), len(right)), spread_is=WILSON)
+
+
+def _number(metric: MetricDef, answers: Answers, value: float, spread: float, **told: str) -> Measurement:
+    images, broken, split = len(answers.targets), answers.broken, answers.split
+    if broken:
+        return missing(metric, f"the outputs for {broken} of {images} images are not finite", split=split)
+    return number(metric, value, spread=spread, n=images, split=split, **told)
 
 
 def rank_of(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArray[np.intp]:
@@ -76,12 +102,14 @@ def rank_of(logits: NDArray[np.floating], labels: NDArray[np.integer]) -> NDArra
     return places
 
 
-def _share(metric: MetricDef, counts: Tally, hits: int, split: str) -> Measurement:
-    if counts.broken:
-        return missing(metric, f"the outputs for {counts.broken} of {counts.images} images are not finite", split=split)
-    return number(
-        metric, hits / counts.images, spread=wilson(hits, counts.images), n=counts.images, split=split, spread_is=SPREAD
-    )
+def spread_of(right: NDArray[np.float64]) -> tuple[float, str]:
+    """Half the width of the 95 % interval of the mean of `right` (N,), and how it was found."""
+    from scipy.stats import bootstrap
+
+    if np.isin(right, (0, 1)).all():
+        return wilson(int(right.sum()), len(right)), WILSON
+    found = bootstrap((right,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(0))
+    return float(found.confidence_interval.high - found.confidence_interval.low) / 2, BOOTSTRAP
 
 
 def wilson(hits: int, images: int) -> float:

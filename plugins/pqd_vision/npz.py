@@ -29,7 +29,11 @@ def open_data(settings: Settings) -> Data:
     if problems:
         raise DataError(*problems)
     pixels = to_uint8(found["x_train"], found["x_test"])
-    labels = (found[key].reshape(-1).astype(np.int64) for key in ("y_train", "y_test"))
+    labels = (found[key] for key in ("y_train", "y_test"))
+    if settings.targets == "classes":
+        labels = (y.reshape(-1).astype(np.int64) for y in labels)
+    else:
+        labels = (y.astype(np.float32) for y in labels)
     train, test = (Arrays(x, y) for x, y in zip(pixels, labels, strict=True))
     return Data(
         describe(train, settings),
@@ -84,7 +88,7 @@ def describe(train: Arrays, settings: Settings) -> DataInfo:
     return DataInfo(
         settings.path.stem,
         train.images.shape[1:],
-        settings.num_classes or int(train.labels.max()) + 1,
+        train.labels.shape[1] if train.labels.ndim == 2 else settings.num_classes or int(train.labels.max()) + 1,
         mean,
         std,
         Augmentation(settings.padding, settings.flip),

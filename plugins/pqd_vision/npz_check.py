@@ -22,7 +22,8 @@ def find_problems(arrays: Mapping[str, np.ndarray], settings: NpzFile) -> list[P
             problems += [Problem(f"dataset.npz.x_{part}", *told) for told in _of_images(images)]
         if labels is not None:
             count = None if images is None else len(images)
-            problems += [Problem(f"dataset.npz.y_{part}", *told) for told in _of_labels(labels, count)]
+            look = _of_labels if settings.targets == "classes" else _of_vectors
+            problems += [Problem(f"dataset.npz.y_{part}", *told) for told in look(labels, count)]
     if problems or len(arrays) < len(KEYS):
         return problems
     return [Problem(f"dataset.npz{at}", what, hint) for at, what, hint in _between(arrays, settings)]
@@ -72,6 +73,15 @@ def _of_labels(labels: np.ndarray, images: int | None) -> Iterator[tuple[str, st
         yield f"has the label {labels.min()}", "number the classes from 0"
 
 
+def _of_vectors(labels: np.ndarray, images: int | None) -> Iterator[tuple[str, str]]:
+    if labels.ndim != 2 or not labels.shape[1]:
+        yield f"has shape {labels.shape}", "save a row of numbers for each image, shape (N, outputs)"
+    elif images is not None and len(labels) != images:
+        yield f"has {len(labels)} rows for {images} images", "save one row for each image"
+    if labels.dtype.kind not in "fiub":
+        yield f"has type {labels.dtype}", "save numbers: labels.astype(numpy.float32)"
+
+
 def _between(arrays: Mapping[str, np.ndarray], settings: NpzFile) -> Iterator[tuple[str, str, str]]:
     train, test = arrays["x_train"], arrays["x_test"]
     shape = image_shape(train)
@@ -82,7 +92,11 @@ def _between(arrays: Mapping[str, np.ndarray], settings: NpzFile) -> Iterator[tu
     for name, values in (("mean", settings.mean), ("std", settings.std)):
         if values is not None and len(values) != shape[0]:
             yield f".{name}", f"has {len(values)} values for {shape[0]} channels", "give one for each channel"
-    yield from _of_classes(arrays["y_train"], arrays["y_test"], settings.num_classes)
+    if settings.targets == "classes":
+        yield from _of_classes(arrays["y_train"], arrays["y_test"], settings.num_classes)
+    elif arrays["y_train"].shape[1] != arrays["y_test"].shape[1]:
+        what = f"has {arrays['y_test'].shape[1]} numbers for each image, y_train has {arrays['y_train'].shape[1]}"
+        yield ".y_test", what, "save both alike"
 
 
 def _of_classes(train: np.ndarray, test: np.ndarray, given: int | None) -> Iterator[tuple[str, str, str]]:

@@ -6,7 +6,7 @@ In a content key, where data lies stands for nothing: the fingerprint says what 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, FilePath, JsonValue, PlainSerializer, SerializationInfo
 
@@ -106,6 +106,9 @@ class NpzFile(Limits):
     """Which file, and how its images may be augmented and normalized."""
 
     path: ExistingFile = Field(description="The .npz file.")
+    targets: Literal["classes", "vectors"] = Field(
+        "classes", description="What y_train and y_test hold: class numbers (N,), or numbers (N, outputs) for a `task`."
+    )
     num_classes: int | None = Field(None, ge=2, description="Number of classes; the largest label + 1 if not given.")
     mean: tuple[float, ...] | None = Field(
         None, description="Per channel, of pixels in [0, 1]; the training images' if not given."

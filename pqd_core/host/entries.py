@@ -149,6 +149,7 @@ BackboneEntry = Annotated[Entry, EntryOf("backbone")]
 DatasetEntry = Annotated[Entry, EntryOf("dataset")]
 RuntimeEntry = Annotated[Entry, EntryOf("runtime")]
 MeasurerEntry = Annotated[Entry, EntryOf("measurer")]
+TaskEntry = Annotated[Entry, EntryOf("task")]
 
 
 def entries_or_all(entries: Sequence[Entry] | None, host: Host, noun: str) -> list[Entry]:

@@ -26,6 +26,7 @@ from pqd_core.records import (
     RecipeDef,
     RuntimeDef,
     StageDef,
+    TaskDef,
 )
 
 BRINGS: Mapping[str, tuple[str, type]] = {
@@ -34,6 +35,7 @@ BRINGS: Mapping[str, tuple[str, type]] = {
     "pqd_stages": ("stage", StageDef),
     "pqd_runtimes": ("runtime", RuntimeDef),
     "pqd_measurers": ("measurer", MeasurerDef),
+    "pqd_tasks": ("task", TaskDef),
     "pqd_recipes": ("recipe", RecipeDef),
     "pqd_commands": ("command", CommandDef),
 }
@@ -68,7 +70,7 @@ class Host:
         self.registries = {noun: Registry(noun, self.suspects) for noun, _ in BRINGS.values()}
 
     def registry(self, noun: str) -> Registry[Any]:
-        """All records of one kind: `backbone`, `dataset`, `stage`, `runtime`, `measurer`, `recipe`, `command`."""
+        """All records of one kind, named as in `BRINGS`: `backbone`, `dataset`, `stage`, ..."""
         return self.registries[noun]
 
     def check(self, plugin: str, record: Any) -> None:

@@ -12,10 +12,10 @@ from stage_kit import BRIEF, context, images, network
 from torch import nn
 from torch.nn import functional as F
 
-from pqd_core import Batch, cross_entropy, fit
+from pqd_core import Batch, DataError, fit, task_loss
+from pqd_core.task import CLASSIFICATION
 from pqd_distill import DkdSettings, dkd, pqd_stages
 from pqd_distill.dkd import DecoupledLoss, decoupled
-from pqd_distill.logit_kd import distillation
 
 SETTINGS = DkdSettings(training=BRIEF)
 
@@ -37,7 +37,7 @@ def test_the_parts_add_up_to_classical_distillation_as_in_equation_7() -> None:
         tckd, nckd = decoupled(student, teacher, torch.tensor([target]), temperature)
         not_target = 1 - F.softmax(teacher / temperature, 1)[0, target]
         together = temperature**2 * (tckd + not_target * nckd)
-        assert torch.allclose(together, distillation(student, teacher, temperature), atol=1e-5)
+        assert torch.allclose(together, CLASSIFICATION.soft_loss(student, teacher, temperature), atol=1e-5)
 
 
 def test_a_teacher_that_is_quite_sure_gives_finite_losses_and_gradients() -> None:
@@ -54,9 +54,9 @@ def test_a_student_that_answers_like_its_teacher_has_only_the_labels_to_learn() 
     batch = Batch(images(8), torch.arange(8))
     with torch.no_grad():
         same = teacher(batch.inputs)
-    loss = DecoupledLoss(teacher, SETTINGS, cross_entropy())
-    assert float(loss(same, batch)) == pytest.approx(float(cross_entropy()(same, batch)), abs=1e-4)
-    assert float(loss(logits, batch)) > float(cross_entropy()(logits, batch))
+    loss = DecoupledLoss(teacher, SETTINGS, task_loss(CLASSIFICATION))
+    assert float(loss(same, batch)) == pytest.approx(float(task_loss(CLASSIFICATION)(same, batch)), abs=1e-4)
+    assert float(loss(logits, batch)) > float(task_loss(CLASSIFICATION)(logits, batch))
 
 
 def test_both_weights_rise_over_the_first_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +88,7 @@ def test_the_student_comes_nearer_to_the_baseline() -> None:
 
     def distance() -> float:
         with torch.no_grad():
-            return float(distillation(student.eval()(images(160)), teacher(images(160)), 4.0))
+            return float(CLASSIFICATION.soft_loss(student.eval()(images(160)), teacher(images(160)), 4.0))
 
     before = distance()
     dkd.run(student, SETTINGS, context(epochs=6, teacher=teacher))
@@ -106,3 +106,10 @@ def test_the_record_says_what_the_stage_is() -> None:
     assert (record.kind, record.needs, record.given) == ("distill", ("trainable",), ())
     assert record.after(frozenset({"trainable", "sparse", "fake-quant"})) == {"trainable", "sparse", "fake-quant"}
     assert record.implementation() is dkd
+
+
+def test_a_task_without_a_single_class_is_refused() -> None:
+    around = context()
+    around.task = object()  # type: ignore[assignment]
+    with pytest.raises(DataError, match="no single class"):
+        dkd.run(network(), SETTINGS, around)

@@ -13,7 +13,8 @@ from stage_kit import BRIEF, SmallResidual, context, images, network
 from torch import Tensor, nn
 from torch.fx import GraphModule
 
-from pqd_core import Batch, DataError, cross_entropy, fit
+from pqd_core import Batch, DataError, fit, task_loss
+from pqd_core.task import CLASSIFICATION
 from pqd_distill import FeatureKdSettings, feature_kd, pqd_stages
 from pqd_distill.feature_kd import AttentionLoss, attention, compared_layers
 from pqd_distill.taps import layer_names, tapped
@@ -40,9 +41,11 @@ def test_the_loss_is_the_labels_and_half_of_beta_times_the_mean_square_of_the_di
     own, taught = torch.rand(4, 3, 2, 2), torch.rand(4, 7, 2, 2)
     gap = float(((attention(own, 2.0) - attention(taught, 2.0)) ** 2).sum()) / (4 * 4)
     settings = SETTINGS.model_copy(update={"beta": 10.0})
-    loss = AttentionLoss(network(), {"a": "b"}, {"a": own}, {"b": taught}, settings, cross_entropy())
+    loss = AttentionLoss(network(), {"a": "b"}, {"a": own}, {"b": taught}, settings, task_loss(CLASSIFICATION))
     batch, logits = Batch(images(4), torch.arange(4)), torch.randn(4, 10)
-    assert float(loss(logits, batch)) == pytest.approx(float(cross_entropy()(logits, batch)) + 5 * gap, rel=1e-5)
+    assert float(loss(logits, batch)) == pytest.approx(
+        float(task_loss(CLASSIFICATION)(logits, batch)) + 5 * gap, rel=1e-5
+    )
 
 
 def test_the_last_layer_of_each_image_size_is_compared_if_none_is_named() -> None:

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 from stage_kit import BRIEF, SmallResidual, context, images, network
 from torch import Tensor, nn
 
-from pqd_core import Batch, DataError, cross_entropy, fit
+from pqd_core import Batch, DataError, fit, task_loss
+from pqd_core.task import CLASSIFICATION
 from pqd_distill import LogitKdSettings, logit_kd, pqd_stages
-from pqd_distill.logit_kd import DistillationLoss, distillation
+from pqd_distill.logit_kd import DistillationLoss
 from pqd_distill.teacher import ready_teacher
 
 SETTINGS = LogitKdSettings(training=BRIEF)
@@ -43,7 +44,7 @@ def test_the_loss_is_the_paper_s_on_an_example_computed_by_hand() -> None:
     soft = sum(a * math.log(a / b) for a, b in zip(p, q, strict=True))
     hard = -math.log(softmax(student, 1.0)[0])
     expected = alpha * temperature**2 * soft + (1 - alpha) * hard
-    loss = DistillationLoss(Fixed([2.0, 0.0]), temperature, alpha, cross_entropy())
+    loss = DistillationLoss(Fixed([2.0, 0.0]), temperature, alpha, task_loss(CLASSIFICATION))
     batch = Batch(torch.zeros(3, 1, 8, 8), torch.tensor([0, 0, 0]))
     assert float(loss(torch.tensor([student] * 3), batch)) == pytest.approx(expected, rel=1e-6)
 
@@ -52,7 +53,7 @@ def test_the_gradient_is_that_of_the_paper_s_cross_entropy_with_soft_targets() -
     torch.manual_seed(0)
     ours, teacher, t = torch.randn(5, 10, requires_grad=True), torch.randn(5, 10), 3.0
     theirs = ours.detach().clone().requires_grad_()
-    distillation(ours, teacher, t).backward()
+    CLASSIFICATION.soft_loss(ours, teacher, t).backward()
     soft_targets = torch.softmax(teacher / t, 1)
     (t**2 * nn.functional.cross_entropy(theirs / t, soft_targets)).backward()
     assert torch.allclose(ours.grad, theirs.grad, atol=1e-6)  # type: ignore[arg-type]
@@ -63,14 +64,14 @@ def test_the_scale_of_the_gradient_does_not_depend_on_a_high_temperature() -> No
     teacher, norms = torch.randn(8, 10), []
     for temperature in (20.0, 200.0):
         student = torch.zeros(8, 10, requires_grad=True)
-        distillation(student, teacher, temperature).backward()
+        CLASSIFICATION.soft_loss(student, teacher, temperature).backward()
         norms.append(float(student.grad.norm()))  # type: ignore[union-attr]
     assert norms[0] == pytest.approx(norms[1], rel=0.1)
 
 
 def test_a_student_that_answers_like_its_teacher_has_nothing_to_learn_from_it() -> None:
     logits = torch.randn(4, 10)
-    assert float(distillation(logits, logits + 5, 4.0)) == pytest.approx(0, abs=1e-6)
+    assert float(CLASSIFICATION.soft_loss(logits, logits + 5, 4.0)) == pytest.approx(0, abs=1e-6)
 
 
 def test_alpha_zero_is_plain_training() -> None:
@@ -81,7 +82,7 @@ def test_alpha_zero_is_plain_training() -> None:
 
 
 def test_alpha_one_ignores_the_labels() -> None:
-    loss = DistillationLoss(network(), 4.0, 1.0, cross_entropy())
+    loss = DistillationLoss(network(), 4.0, 1.0, task_loss(CLASSIFICATION))
     one, other = (Batch(images(8), torch.full((8,), label)) for label in (0, 9))
     logits = torch.randn(8, 10)
     assert torch.equal(loss(logits, one), loss(logits, other))
@@ -94,7 +95,7 @@ def test_the_student_comes_nearer_to_the_baseline() -> None:
 
     def distance() -> float:
         with torch.no_grad():
-            return float(distillation(student.eval()(images(160)), teacher(images(160)), 4.0))
+            return float(CLASSIFICATION.soft_loss(student.eval()(images(160)), teacher(images(160)), 4.0))
 
     before = distance()
     logit_kd.run(student, SETTINGS.model_copy(update={"alpha": 1.0}), context(epochs=6, teacher=teacher))
@@ -120,7 +121,7 @@ def test_the_teacher_sees_the_augmented_images_of_the_batch() -> None:
             return super().forward(images)
 
     batch = Batch(torch.randn(4, 1, 8, 8), torch.zeros(4, dtype=torch.int64))
-    DistillationLoss(Watching([0.0] * 10), 4.0, 0.9, cross_entropy())(torch.randn(4, 10), batch)
+    DistillationLoss(Watching([0.0] * 10), 4.0, 0.9, task_loss(CLASSIFICATION))(torch.randn(4, 10), batch)
     assert seen[0] is batch.inputs
 
 
