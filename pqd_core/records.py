@@ -113,6 +113,8 @@ class StageDef(ComponentDef):
     gives: tuple[str | FactDef, ...] = ()
     ends: tuple[str, ...] = ()
     keeps: tuple[str, ...] = (ALL_FACTS,)
+    trains: bool = True
+    """Whether it takes epochs; a stage that does not gets no share of the budget."""
     no_gain: Mapping[str, str] = field(factory=dict)
     """For a metric that this stage may leave where it was: why, in a sentence for the report."""
 

@@ -72,7 +72,7 @@ class Budget(Settings):
 
     epochs: int = Field(10, ge=0, lt=MAX_EPOCHS, description="Epochs of all stages together; the baseline's are apart.")
     split: tuple[Annotated[float, Field(ge=0, le=1e9)], ...] | None = Field(
-        None, description="Each stage's share, in any unit (20, 40, 40); equal shares if not given."
+        None, description="The share of each stage that trains, in any unit (20, 40, 40); equal shares if not given."
     )
 
     def allocate(self, stages: int) -> list[int]:
@@ -128,10 +128,12 @@ class Spec(Settings):
     @model_validator(mode="after")
     def _budget_fits_stages(self) -> Self:
         split = self.budget.split
-        if split is not None and self.stages and (len(split) != len(self.stages) or not sum(split)):
+        trained = self._trained
+        if split is not None and self.stages and (len(split) != trained or not sum(split)):
+            stages = f"{trained} stages" + (" that train" if trained < len(self.stages) else "")
             raise ValueError(
                 f"budget.split is {', '.join(f'{share:g}' for share in split) or 'empty'}; "
-                f"give one share for each of the {len(self.stages)} stages, not all of them 0"
+                f"give one share for each of the {stages}, not all of them 0"
             )
         return self
 
@@ -141,7 +143,12 @@ class Spec(Settings):
         parts = [self.backbone.name, self.dataset.name, *(stage.name for stage in self.stages)]
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name or "-".join(parts)).strip("-.")[:80] or "run"
 
+    @property
+    def _trained(self) -> int:
+        return sum(stage.record.trains for stage in self.stages)
+
     def stage_epochs(self) -> list[int]:
-        """Epochs of each stage: its own, else its share of the budget."""
-        shares = self.budget.allocate(len(self.stages)) if self.stages else []
-        return [share if s.epochs is None else s.epochs for s, share in zip(self.stages, shares, strict=True)]
+        """Epochs of each stage: its own, else its share of the budget; 0 for one that does not train."""
+        shares = iter(self.budget.allocate(self._trained) if self._trained else [])
+        given = [next(shares) if stage.record.trains else 0 for stage in self.stages]
+        return [share if s.epochs is None else s.epochs for s, share in zip(self.stages, given, strict=True)]

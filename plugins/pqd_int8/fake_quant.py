@@ -6,14 +6,16 @@ keeps its ranges: nothing is learned from images that are only measured on.
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
-from torchao.quantization.pt2e import FakeQuantizeBase, FusedMovingAvgObsFakeQuantize
+from torchao.quantization.pt2e import FakeQuantizeBase
 
 SMALLEST_STEP = torch.finfo(torch.float32).tiny
 """Keeps an all-zero channel from dividing by zero."""
+SMALLEST_ACTIVATION_STEP = torch.finfo(torch.float32).eps
+"""Keeps the products of two steps, in which runtimes count, from vanishing."""
 
 
 class WeightFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
@@ -65,28 +67,53 @@ class _RoundPerChannel(torch.autograd.Function):
         return gradient, None
 
 
-class ActivationFakeQuant(FusedMovingAvgObsFakeQuantize):  # type: ignore[misc]
+class ActivationFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
     """An activation rounded to uint8 over the moving average of its batches' minimum and maximum.
 
-    torchao's fused operator rounds one element at a time on a CPU; here it is four vectorized passes, several times
-    faster. Rounding before the zero point is added is also what the deployed operators do.
+    `kept` is the share of these extremes that calibration found best. torch's own operator rounds one element at a time
+    on a CPU; here it is four vectorized passes, several times faster. Rounding before the zero point is added is also
+    what the deployed operators do.
     """
 
-    def train(self, mode: bool = True) -> Self:
-        """Observe in train mode only."""
-        super().train(mode)
-        self.enable_observer(mode)
-        return self
+    extremes: Tensor
+    """Moving averages of the batches' minimum and maximum, shape (2,); infinite before the first batch."""
+    kept: Tensor
+    scale: Tensor
+    zero_point: Tensor
+
+    def __init__(
+        self,
+        quant_min: int,
+        quant_max: int,
+        dtype: torch.dtype,
+        qscheme: torch.qscheme,
+        symmetric: bool = False,
+        momentum: float = 0.01,
+        **_: Any,
+    ) -> None:
+        super().__init__()
+        self.quant_min, self.quant_max, self.dtype, self.qscheme = quant_min, quant_max, dtype, qscheme
+        self.symmetric, self.momentum = symmetric, momentum
+        self.rounds = True
+        self.register_buffer("extremes", torch.full((2,), torch.inf))
+        self.register_buffer("kept", torch.ones(2))
+        self.register_buffer("scale", torch.ones(1))
+        self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
+
+    def enable_fake_quant(self, enabled: bool = True) -> None:
+        """Round, or pass the activation on as it is."""
+        super().enable_fake_quant(enabled)
+        self.rounds = enabled
 
     def forward(self, x: Tensor) -> Tensor:
-        """`x` of any shape on its grid, float32."""
+        """`x` of any shape on its grid, float32; in train mode the grid follows it."""
         x = x.float()
-        if x.is_cuda:
-            return super().forward(x)  # type: ignore[no-any-return]
-        if self.observer_enabled:
+        if self.training:
             self.observe(x.detach())
-        if not self.fake_quant_enabled:
+        if not self.rounds:
             return x
+        if x.is_cuda:  # one kernel there, and no number that the CPU would have to wait for
+            return torch.fake_quantize_per_tensor_affine(x, self.scale, self.zero_point, self.quant_min, self.quant_max)
         step, zero = self.scale.item(), self.zero_point.item()
         lowest, highest = self.quant_min - zero, self.quant_max - zero
         rounded: Tensor = _RoundPerTensor.apply(x, step, lowest, highest)
@@ -98,13 +125,42 @@ class ActivationFakeQuant(FusedMovingAvgObsFakeQuantize):  # type: ignore[misc]
         Raises:
             FloatingPointError: `x` is not finite.
         """
-        observer = self.activation_post_process
-        for end, new in zip((observer.min_val, observer.max_val), torch.aminmax(x), strict=True):
-            end.copy_(torch.lerp(end, new, observer.averaging_constant) if end.isfinite() else new)
-        if not (observer.max_val - observer.min_val).isfinite():
+        newest = torch.stack(torch.aminmax(x))
+        moved = torch.lerp(self.extremes, newest, self.momentum)
+        self.extremes.copy_(torch.where(self.extremes.isfinite(), moved, newest))
+        if not x.is_cuda and not self.extremes.isfinite().all():
             raise FloatingPointError("an activation is no longer finite; lower the learning rate")
-        for kept, found in zip((self.scale, self.zero_point), self.calculate_qparams(), strict=True):
+        self._set_grid()
+
+    def choose_range(self, low: Tensor, high: Tensor) -> None:
+        """The range is [`low`, `high`] now, and this share of the extremes from here on."""
+        shares = torch.stack([low, high]) / self.extremes
+        self.kept.copy_(torch.where(self.extremes == 0, 1, shares.clamp(min=0)))
+        self._set_grid()
+
+    def _set_grid(self) -> None:
+        low, high = self.extremes * self.kept
+        for kept, found in zip((self.scale, self.zero_point), grid(low, high, self.symmetric), strict=True):
             kept.copy_(found)
+
+    def calculate_qparams(self) -> tuple[Tensor, Tensor]:
+        """Step and zero point, shape (1,) each."""
+        return self.scale, self.zero_point
+
+
+def grid(low: Tensor, high: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
+    """Step and zero point of 256 points that reach from `low` to `high`, with 0 among them.
+
+    A symmetric grid has 0 as its point 128. Values that are never negative do not waste half of it: theirs begins at 0.
+    """
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    if symmetric:
+        step = torch.where(low < 0, torch.maximum(low / -128, high / 127), high / 255).clamp(
+            min=SMALLEST_ACTIVATION_STEP
+        )
+        return step, torch.where(low < 0, 128, 0)
+    step = ((high - low) / 255).clamp(min=SMALLEST_ACTIVATION_STEP)
+    return step, (-low / step).round().clamp(0, 255)
 
 
 class _RoundPerTensor(torch.autograd.Function):

@@ -20,7 +20,6 @@ from torch import nn
 from torch.fx import GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
-from torchao.quantization.pt2e import MovingAverageMinMaxObserver
 from torchao.quantization.pt2e.quantizer import QuantizationAnnotation, QuantizationSpec, Quantizer
 from torchao.quantization.pt2e.quantizer.quantizer import Q_ANNOTATION_KEY
 
@@ -47,9 +46,11 @@ MOVES = (
 
 
 class Int8Quantizer(Quantizer):  # type: ignore[misc]
-    """Annotates a graph: activations uint8, affine, one grid each; weights int8, symmetric, one step per channel."""
+    """Annotates a graph: activations uint8, one grid each; weights int8, symmetric, one step per channel."""
 
-    def __init__(self, weight_range: WeightRange, range_momentum: float, layers: Collection[str]) -> None:
+    def __init__(
+        self, weight_range: WeightRange, layers: Collection[str], symmetric: bool = False, momentum: float = 0.01
+    ) -> None:
         self.layers = layers
         """Names of the layers to quantize; the others stay float."""
         self.weight = QuantizationSpec(
@@ -64,9 +65,7 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
             quant_min=0,
             quant_max=255,
             qscheme=torch.per_tensor_affine,
-            observer_or_fake_quant_ctr=ActivationFakeQuant.with_args(
-                observer=MovingAverageMinMaxObserver, averaging_constant=range_momentum
-            ),
+            observer_or_fake_quant_ctr=ActivationFakeQuant.with_args(symmetric=symmetric, momentum=momentum),
         )
 
     def annotate(self, model: GraphModule) -> GraphModule:

@@ -19,7 +19,7 @@ A = torch.ops.aten
 DROPOUTS = {A.dropout.default: nn.Dropout, A.dropout_.default: nn.Dropout, A.feature_dropout.default: nn.Dropout2d}
 
 
-def trace(model: nn.Module, example: Tensor) -> GraphModule:
+def trace(model: nn.Module, example: Tensor, stage: str) -> GraphModule:
     """The graph of `model` for any batch size; parameters and buffers are the model's own, under their own names.
 
     Raises:
@@ -29,7 +29,7 @@ def trace(model: nn.Module, example: Tensor) -> GraphModule:
     try:
         program = torch.export.export(model.eval(), (example,), dynamic_shapes=({0: batch},))
     except Exception as error:  # export raises whatever the network's own code raises under tracing
-        raise PqdError(_untraceable(model, error)) from error
+        raise PqdError(_untraceable(model, stage, error)) from error
     graph = program.module(check_guards=False)
     assert isinstance(graph, GraphModule)
     revive_batch_norms(graph, model)
@@ -39,10 +39,10 @@ def trace(model: nn.Module, example: Tensor) -> GraphModule:
     return graph
 
 
-def _untraceable(model: nn.Module, error: Exception) -> Problem:
+def _untraceable(model: nn.Module, stage: str, error: Exception) -> Problem:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
     return Problem(
-        f"int8-qat: {type(model).__name__}",
+        f"{stage}: {type(model).__name__}",
         f"torch.export cannot trace this network for a free batch size: {reason}",
         "its forward must not branch on the values of tensors or rely on one batch size",
     )

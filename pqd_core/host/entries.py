@@ -7,7 +7,7 @@ from functools import cache
 from typing import Annotated, Any
 
 from attrs import frozen
-from pydantic import Field, GetJsonSchemaHandler, ValidationError, create_model
+from pydantic import AfterValidator, Field, GetJsonSchemaHandler, ValidationError, create_model
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
 from pqd_core.host.errors import DataError, Problem, SpecError
@@ -21,6 +21,17 @@ MAX_EPOCHS = 10**6
 """No request is this long; larger numbers are typing errors that arithmetic should not meet."""
 Epochs = Annotated[
     int | None, Field(ge=0, lt=MAX_EPOCHS, description="Epochs of this stage; its share of the budget if not given.")
+]
+
+
+def _refuse_epochs(epochs: int | None) -> int | None:
+    if epochs:
+        raise ValueError("this stage does not train; leave epochs out")
+    return epochs
+
+
+NoEpochs = Annotated[
+    int | None, AfterValidator(_refuse_epochs), Field(ge=0, description="None: this stage does not train.")
 ]
 FOR_KEY = {"for": "key"}
 """Serialization context of content keys: files stand for what is in them, not for where they lie."""
@@ -114,16 +125,16 @@ class EntryOf:
 
 
 @cache
-def _entry_model(noun: str, name: str, settings: type[Settings]) -> type[Settings]:
+def _entry_model(noun: str, name: str, settings: type[Settings], trains: bool) -> type[Settings]:
     fields: dict[str, Any] = {"use": (str, Field(json_schema_extra={"const": name}, description=f"The {noun}'s name."))}
     if noun == "stage":
-        fields["epochs"] = (Epochs, None)
+        fields["epochs"] = (Epochs if trains else NoEpochs, None)
     return create_model(f"{name} ({noun})", __base__=settings, **fields)
 
 
 def entry_model(noun: str, owned: Owned[ComponentDef]) -> type[Settings]:
     """The settings of a component together with the keys that the spec itself puts beside them."""
-    return _entry_model(noun, owned.record.name, owned.record.settings)
+    return _entry_model(noun, owned.record.name, owned.record.settings, getattr(owned.record, "trains", False))
 
 
 def _relocated(error: ValidationError, model: type[Settings], name: str) -> ValidationError:

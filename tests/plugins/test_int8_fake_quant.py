@@ -5,20 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import Tensor
-from torchao.quantization.pt2e import MovingAverageMinMaxObserver
 
 from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
 
 
-def activation(momentum: float = 0.25) -> ActivationFakeQuant:
-    return ActivationFakeQuant(
-        observer=MovingAverageMinMaxObserver,
-        quant_min=0,
-        quant_max=255,
-        dtype=torch.uint8,
-        qscheme=torch.per_tensor_affine,
-        averaging_constant=momentum,
-    )
+def activation(momentum: float = 0.25, symmetric: bool = False) -> ActivationFakeQuant:
+    return ActivationFakeQuant(0, 255, torch.uint8, torch.per_tensor_affine, symmetric, momentum)
 
 
 def weight(limit: int = 127) -> WeightFakeQuant:
@@ -49,8 +41,7 @@ def test_the_range_is_the_moving_average_of_extremes_and_includes_zero() -> None
     quantizer = activation(momentum=0.25).train()
     quantizer(torch.tensor([1.0, 5.0]))
     quantizer(torch.tensor([3.0, 9.0]))
-    observer = quantizer.activation_post_process
-    assert (float(observer.min_val), float(observer.max_val)) == (1.5, 6.0)
+    assert quantizer.extremes.tolist() == [1.5, 6.0]
     assert float(quantizer.scale) == pytest.approx(6.0 / 255)
     assert int(quantizer.zero_point) == 0
 
@@ -60,10 +51,10 @@ def test_an_activation_is_observed_in_train_mode_only() -> None:
     quantizer(torch.tensor([0.0, 1.0]))
     quantizer.eval()
     assert float(quantizer(torch.tensor([7.0]))) == pytest.approx(1.0)
-    assert float(quantizer.activation_post_process.max_val) == 1.0
+    assert float(quantizer.extremes[1]) == 1.0
     quantizer.train()
     quantizer(torch.tensor([0.0, 5.0]))
-    assert float(quantizer.activation_post_process.max_val) == 2.0
+    assert float(quantizer.extremes[1]) == 2.0
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])

@@ -10,6 +10,7 @@ import torch
 from stage_kit import context, network
 
 from pqd_int8 import Int8QatSettings, int8_qat, target
+from pqd_int8.fake_quant import WeightFakeQuant
 from pqd_int8.target import FULL, REDUCED, WeightRange, choose_range, is_exact
 
 
@@ -59,8 +60,8 @@ def test_a_network_trained_elsewhere_is_rebuilt_with_its_own_range() -> None:
     elsewhere = context(facts={"fake-quant": {"weight_range": torch.tensor([-127, 127])}})
     model = int8_qat.restructure(network(), settings, elsewhere)
     assert elsewhere.facts["fake-quant"]["weight_range"].tolist() == [-127, 127]
-    assert [m.quant_max for m in model.modules() if isinstance(m, int8_qat.WeightFakeQuant)] == [127] * 5
-    assert [m.quant_max for m in first_model.modules() if isinstance(m, int8_qat.WeightFakeQuant)] == [64] * 5
+    assert [m.quant_max for m in model.modules() if isinstance(m, WeightFakeQuant)] == [127] * 5
+    assert [m.quant_max for m in first_model.modules() if isinstance(m, WeightFakeQuant)] == [64] * 5
 
 
 def test_the_choice_is_logged_on_the_first_run_only() -> None:
