@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pqd_core.host.globs import choose_layers
     from pqd_core.host.local import register_stage
     from pqd_core.measure import MeasureContext, Measurement, Measurer
+    from pqd_core.plan import Plan
     from pqd_core.records import (
         BackboneDef,
         CommandDef,
@@ -61,6 +62,7 @@ __all__ = [
     "Measurer",
     "MeasurerDef",
     "MetricDef",
+    "Plan",
     "PqdError",
     "Problem",
     "RecipeDef",
@@ -99,6 +101,7 @@ _MODULES = {
     "host.local": ["register_stage"],
     "measure": ["MeasureContext", "Measurement", "Measurer"],
     "host.environment": ["describe_cpu"],
+    "plan": ["Plan"],
     "records": [
         "BackboneDef",
         "CommandDef",

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from pqd_core import Problem, Settings, StageDef, Training, hookimpl
-
-if TYPE_CHECKING:
-    from pqd_core.plan import Plan
+from pqd_core import Plan, Problem, Settings, StageDef, Training, hookimpl
 
 Observer = Literal["moving-average", "min-max", "percentile", "mse"]
 
