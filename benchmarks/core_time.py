@@ -94,7 +94,7 @@ def main() -> None:
         "plugin_seconds": dict(sorted(clock.seconds.items())),
     }
     print(f"core {own:.2f} s of {total:.1f} s ({own / total:.2%}), imports {imports:.1f} s")
-    write_result("core_time", numbers, threads=report.environment["threads"], seeds=[spec.seed])
+    write_result("core_time", numbers, threads=report.environment["threads"], seeds=list(spec.seeds))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, field
 
@@ -16,7 +16,7 @@ from pqd_core.host.errors import DataError, PqdError, Problem
 from pqd_core.host.log import get_logger
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import Progress, Quiet
-from pqd_core.plan import Plan, Step, data_key
+from pqd_core.plan import Plan, Step
 from pqd_core.spec import Spec
 from pqd_core.task import CLASSIFICATION, Task
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from pqd_core.data import Data, DataInfo
+    from pqd_core.data import Data, DataInfo, Split
     from pqd_core.model import Facts
     from pqd_core.stage import StageContext
 
@@ -40,6 +40,7 @@ class RunContext:
     remeasure: bool = False
     """Measure again even what was measured before on this machine."""
     log: Any = field(factory=lambda: get_logger("pqd.run"))
+    _held: tuple[int, Data] | None = None
 
     @property
     def spec(self) -> Spec:
@@ -72,18 +73,13 @@ class RunContext:
         return asked.record.implementation()(asked.settings) if asked else CLASSIFICATION
 
     @cached_property
-    def data_key(self) -> str:
-        """Content key of the data."""
-        return data_key(self.spec)
-
-    @cached_property
     def environment(self) -> dict[str, Any]:
         """The machine and the versions."""
         return describe_environment(self.threads, self.device.type)
 
     @cached_property
     def _opened(self) -> Data:
-        from pqd_core.data import check_data, hold_out
+        from pqd_core.data import check_data
 
         dataset = self.spec.dataset
         try:
@@ -95,11 +91,21 @@ class RunContext:
             what = f"cannot be opened ({type(error).__name__}: {error})"
             raise DataError(Problem(f"dataset.{dataset.name}", what, "the whole error is in log.jsonl")) from error
         check_data(opened, self.task)
-        return hold_out(opened, self.spec.validation, self.spec.seed)
+        return cast("Data", opened)
 
-    def data(self) -> Data:
-        """The dataset, opened and checked once, with its validation share held out."""
-        return self._opened
+    def data(self, seed: int | None = None) -> Data:
+        """The dataset, opened and checked once, with the validation share of that seed (or the first) held out."""
+        from pqd_core.data import hold_out
+
+        seed = self.spec.seeds[0] if seed is None else seed
+        if self._held is None or self._held[0] != seed:  # one is kept, as a study goes through it seed by seed
+            self._held = (seed, hold_out(self._opened, self.spec.validation, seed))
+        return self._held[1]
+
+    @property
+    def test(self) -> Split:
+        """The test images, the same for every seed."""
+        return self._opened.test
 
     @property
     def info(self) -> DataInfo:
@@ -125,27 +131,27 @@ class RunContext:
             example=self.example,
             log=self.log,
             progress=self.progress.advance,
-            open_data=self.data,
-            baseline=self._baseline,
-            build=self._build,
+            open_data=partial(self.data, step.seed),
+            baseline=partial(self._baseline, step),
+            build=partial(self._build, step.seed),
             known_facts={name: fact for name, fact in self.host.facts.items() if name in step.facts},
             facts=facts,
             task=self.task,
         )
 
-    def _baseline(self) -> nn.Module:
+    def _baseline(self, step: Step) -> nn.Module:
         from pqd_core.model import rebuild
 
-        step = self.plan.steps[0]
+        step = self.plan.path_to(step)[0]
         artifact = self.store.find("steps", step.key)
         if artifact is None:
             raise DataError(Problem("baseline", "is no longer in the store", "run again"))
         return rebuild(artifact, step, self).model
 
-    def _build(self, backbone: Entry, checkpoint: Path | None) -> nn.Module:
+    def _build(self, seed: int, backbone: Entry, checkpoint: Path | None) -> nn.Module:
         from pqd_core.model import build_network, load_weights, read_weights
 
-        model = build_network(backbone, self.info, self.spec.seed)
+        model = build_network(backbone, self.info, seed)
         if checkpoint:
             load_weights(model, read_weights(checkpoint), str(checkpoint))
         return model.eval()

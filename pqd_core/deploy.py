@@ -164,7 +164,7 @@ def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -
     images, worst, changed = 0, 0.0, 0
     session = runtime.record.implementation().open_session(file, context.threads, runtime.settings)
     try:
-        for batch in eval_batches(context.data().test, context.info, 64, PARITY_IMAGES):
+        for batch in eval_batches(context.test, context.info, 64, PARITY_IMAGES):
             with torch.inference_mode():
                 expected = model(batch.inputs).numpy()
             got = session(batch.inputs.numpy())

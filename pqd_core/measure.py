@@ -85,8 +85,13 @@ def measure_all(
 
     What cannot be measured is missing with its reason; nothing raises for one cell.
     """
-    groups = [candidates] if measurer.record.together else [[candidate] for candidate in candidates]
+    groups = _by_seed(candidates) if measurer.record.together else [[candidate] for candidate in candidates]
     return [numbers for group in groups for numbers in _measure_group(measurer, group, context, frozen_model)]
+
+
+def _by_seed(candidates: Sequence[Deployed]) -> list[list[Deployed]]:
+    """What one seed's pipelines left, side by side: they are compared with each other, and a new seed changes none."""
+    return [[c for c in candidates if c.seed == seed] for seed in dict.fromkeys(c.seed for c in candidates)]
 
 
 def _measure_group(
@@ -116,7 +121,7 @@ def measurement_key(measurer: Entry, group: Sequence[Deployed], context: RunCont
     return content_key(
         measurer=measurer.identity(),
         files=[deployed.key for deployed in group],
-        data=context.data_key,
+        data=context.plan.step(group[0].step_key).data,
         threads=context.threads,
         environment=context.environment,
     )
@@ -127,7 +132,7 @@ def _measure_now(
 ) -> list[list[Measurement]]:
     with tempfile.TemporaryDirectory(prefix="pqd-") as scratch:
         inputs = MeasureContext(
-            data=context.data(),
+            data=context.data(group[0].seed),
             task=context.task,
             threads=context.threads,
             scratch=Path(scratch),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from heapq import heappop, heappush
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from attrs import frozen
@@ -13,7 +12,9 @@ from pqd_core.host.entries import FOR_KEY, Entry
 from pqd_core.host.errors import PlanError, Problem
 from pqd_core.host.keys import content_key
 from pqd_core.host.plugins import Host, default_host
+from pqd_core.legal import check_order
 from pqd_core.spec import Spec
+from pqd_core.study import Asked, ask, stage_names
 
 BASELINE = "baseline"
 
@@ -29,6 +30,8 @@ class Step:
     stage: Entry | None
     epochs: int
     seed: int
+    data: str
+    """Content key of the data, as far as this seed's networks are trained on it."""
     facts: frozenset[str]
     """What holds of the model afterwards."""
 
@@ -39,16 +42,34 @@ class Step:
 
     @property
     def label(self) -> str:
-        """The pipeline in one word, also a folder's name."""
+        """The pipeline in one word, also a folder's name; the same for every seed."""
         return "+".join(self.pipeline) or BASELINE
 
 
 @frozen
+class Work:
+    """An amount of work without the baselines: stages run, and their epochs."""
+
+    stage_runs: int
+    epochs: int
+
+    @classmethod
+    def of(cls, steps: Iterable[Step]) -> Work:
+        """That of some steps."""
+        epochs = [step.epochs for step in steps if step.stage]
+        return cls(len(epochs), sum(epochs))
+
+
+@frozen
 class Plan:
-    """The steps that the asked pipelines share, parents before children."""
+    """The steps that the asked pipelines share, one tree per seed, parents before children."""
 
     spec: Spec
     steps: tuple[Step, ...]
+    pipelines: tuple[str, ...] = ()
+    """Keys of the last steps of the asked pipelines, each once."""
+    notes: tuple[str, ...] = ()
+    """What a person should know of how the pipelines came about."""
 
     def step(self, key: str) -> Step:
         """The step of that content key."""
@@ -59,6 +80,15 @@ class Plan:
         before = self.path_to(self.step(step.parent)) if step.parent else []
         return [*before, step]
 
+    def tree(self, seed: int) -> list[Step]:
+        """The steps of one seed, each followed by those that go on from it."""
+
+        def from_here(parent: str | None) -> list[Step]:
+            children = [step for step in self.steps if (step.parent, step.seed) == (parent, seed)]
+            return [found for child in children for found in (child, *from_here(child.key))]
+
+        return from_here(None)
+
     def depth(self, step: Step) -> int:
         """How many stages lie behind the result."""
         return len(step.pipeline)
@@ -68,111 +98,77 @@ class Plan:
         """Epochs of all steps together."""
         return sum(step.epochs for step in self.steps)
 
+    @property
+    def shared(self) -> Work:
+        """The work of this plan, in which pipelines that begin alike share their beginning."""
+        return Work.of(self.steps)
+
+    @property
+    def alone(self) -> Work:
+        """The work of running each asked pipeline by itself."""
+        return Work.of(passed for key in self.pipelines for passed in self.path_to(self.step(key)))
+
 
 def build_plan(spec: Spec, host: Host | None = None, pipelines: Sequence[Sequence[int]] | None = None) -> Plan:
-    """The tree of steps for `pipelines`, each a sequence of indices into `spec.stages`; as written if None.
+    """The tree of steps for `pipelines`, each a sequence of indices into `spec.stages`; those of the study if None.
 
     Pipelines that begin alike share those steps, since a step's key depends on nothing but what came before it.
 
     Raises:
-        PlanError: an order is illegal, or a plugin objects.
+        PlanError: an order is illegal, there are too many pipelines, or a plugin objects.
     """
     host = host or default_host()
-    pipelines = [range(len(spec.stages))] if pipelines is None else pipelines
-    epochs, data = spec.stage_epochs(), data_key(spec)
-    steps: dict[str, Step] = {}
-    for pipeline in pipelines:
-        check_order([spec.stages[i] for i in pipeline])
-        step = _baseline_step(spec, data)
-        steps.setdefault(step.key, step)
-        for i in pipeline:
-            step = _next_step(step, spec.stages[i], epochs[i], data)
-            steps.setdefault(step.key, step)
-    plan = Plan(spec, tuple(steps.values()))
+    asked = ask(spec) if pipelines is None else _given(spec, pipelines)
+    grow = _Grower(spec)
+    ends = dict.fromkeys(grow.path(pipeline, root) for root in grow.roots() for pipeline in asked.pipelines)
+    plan = Plan(spec, tuple(grow.steps.values()), tuple(ends), asked.notes)
     _ask_plugins(plan, host)
     return plan
 
 
-def data_key(spec: Spec) -> str:
+def _given(spec: Spec, pipelines: Sequence[Sequence[int]]) -> Asked:
+    for pipeline in pipelines:
+        check_order([spec.stages[i] for i in pipeline])
+    return Asked(tuple(map(tuple, pipelines)))
+
+
+def data_key(spec: Spec, seed: int) -> str:
     """Content key of the data that a network is trained on: the dataset, its files, and what is held out."""
-    return content_key(dataset=spec.dataset.identity(), validation=spec.validation, seed=spec.seed)
+    return content_key(dataset=spec.dataset.identity(), validation=spec.validation, seed=seed)
 
 
-def _baseline_step(spec: Spec, data: str) -> Step:
-    baseline = spec.baseline.model_dump(mode="json", context=FOR_KEY)
-    task = {"task": spec.task.identity()} if spec.task else {}
-    key = content_key(backbone=spec.backbone.identity(), baseline=baseline, seed=spec.seed, data=data, **task)
-    return Step(key, None, (), None, spec.baseline.epochs, spec.seed, BASELINE_FACTS)
+class _Grower:
+    """Makes steps, each once."""
 
+    def __init__(self, spec: Spec) -> None:
+        self.spec, self.names, self.steps = spec, stage_names(spec), dict[str, Step]()
+        self.stages = [(stage, stage.identity()) for stage in spec.stages]
 
-def _next_step(parent: Step, stage: Entry, epochs: int, data: str) -> Step:
-    key = content_key(parent=parent.key, stage=stage.identity(), epochs=epochs, seed=parent.seed, data=data)
-    facts = stage.record.after(parent.facts)
-    return Step(key, parent.key, (*parent.pipeline, stage.name), stage, epochs, parent.seed, facts)
+    def roots(self) -> Iterator[Step]:
+        """The baseline of each seed."""
+        spec, backbone = self.spec, self.spec.backbone.identity()
+        baseline = spec.baseline.model_dump(mode="json", context=FOR_KEY)
+        task = {"task": spec.task.identity()} if spec.task else {}
+        for seed in spec.seeds:
+            data = data_key(spec, seed)
+            key = content_key(backbone=backbone, baseline=baseline, seed=seed, data=data, **task)
+            yield self._made(Step(key, None, (), None, spec.baseline.epochs, seed, data, BASELINE_FACTS))
 
+    def path(self, pipeline: Sequence[int], root: Step) -> str:
+        """Key of the last step of a pipeline that begins at `root`."""
+        step = root
+        for i, epochs in zip(pipeline, self.spec.stage_epochs(pipeline), strict=True):
+            step = self._after(step, i, epochs)
+        return step.key
 
-def check_order(stages: Sequence[Entry]) -> None:
-    """Each stage finds the facts it needs.
+    def _after(self, parent: Step, i: int, epochs: int) -> Step:
+        (stage, identity), data = self.stages[i], parent.data
+        key = content_key(parent=parent.key, stage=identity, epochs=epochs, seed=parent.seed, data=data)
+        pipeline, facts = (*parent.pipeline, self.names[i]), stage.record.after(parent.facts)
+        return self._made(Step(key, parent.key, pipeline, stage, epochs, parent.seed, data, facts))
 
-    Raises:
-        PlanError: naming the step, the fact, the step that ended it, and the nearest legal order.
-    """
-    if broken := next(_broken(stages), None):
-        position, fact, ender = broken
-        stage = stages[position]
-        raise PlanError(
-            Problem(
-                f"stages.{position}.{stage.name}",
-                f"step {position + 1}, {stage.name}, needs a model that is {fact}, {_who(stages, ender)}",
-                _advice(stages),
-            )
-        )
-
-
-def _broken(stages: Sequence[Entry]) -> Iterator[tuple[int, str, int | None]]:
-    """(position, fact it lacks, position of the stage that ended the fact) of each stage that cannot run."""
-    facts, ended = BASELINE_FACTS, dict[str, int]()
-    for position, stage in enumerate(stages):
-        for fact in stage.record.needs:
-            if fact not in facts:
-                yield position, fact, ended.get(fact)
-        after = stage.record.after(facts)
-        ended.update(dict.fromkeys(facts - after, position))
-        facts = after
-
-
-def _who(stages: Sequence[Entry], ender: int | None) -> str:
-    if ender is None:
-        return "which no step before it gives"
-    return f"which step {ender + 1}, {stages[ender].name}, ended"
-
-
-def _advice(stages: Sequence[Entry]) -> str:
-    order = nearest_legal_order(stages)
-    if order is None:
-        return "no order of these stages is legal; leave one out"
-    return "the nearest legal order is " + " -> ".join(stages[i].name for i in order)
-
-
-def nearest_legal_order(stages: Sequence[Entry]) -> tuple[int, ...] | None:
-    """The legal order with the fewest swaps of neighbours from the written one, None if there is none.
-
-    Dijkstra's search; a state is the stages that have run and the facts that hold.
-    """
-    queue: list[tuple[int, tuple[int, ...], frozenset[str]]] = [(0, (), BASELINE_FACTS)]
-    seen = set()
-    while queue:
-        swaps, order, facts = heappop(queue)
-        if len(order) == len(stages):
-            return order
-        if (state := (frozenset(order), facts)) in seen:
-            continue
-        seen.add(state)
-        waiting = (i for i in range(len(stages)) if i not in order)
-        for passed, i in enumerate(waiting):
-            if facts.issuperset(stages[i].record.needs):
-                heappush(queue, (swaps + passed, (*order, i), stages[i].record.after(facts)))
-    return None
+    def _made(self, step: Step) -> Step:
+        return self.steps.setdefault(step.key, step)
 
 
 def _ask_plugins(plan: Plan, host: Host) -> None:

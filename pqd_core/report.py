@@ -40,6 +40,7 @@ class Report(Part):
     rows: list[Row] = Field(description="One per pipeline, seed and runtime.")
     steps: list[StepRecord] = Field(description="One per stage run.")
     analysis: Analysis = Field(description="The rows over seeds, orders and stages.")
+    notes: list[str] = Field([], description="What was asked and not run as written, and why.")
     verdicts: list[str] = Field(description="What the numbers say, in sentences.")
     problems: list[str] = Field(description="What went wrong without ending the run.")
     complete: bool = Field(description="Whether every step was deployed and measured; observers do not count.")
@@ -148,6 +149,7 @@ def make_report(
         steps=steps,
         analysis=analysis,
         verdicts=make_verdicts(rows, analysis, _reasons(context.plan)),
+        notes=list(context.plan.notes),
         problems=[*failed, *observers_failed],
         complete=not failed,
         spec=spec,

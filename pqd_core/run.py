@@ -24,7 +24,7 @@ from pqd_core.host.progress import DEPLOY_WORK, MEASURE_WORK, Progress, Quiet
 from pqd_core.host.rows import StepRecord
 from pqd_core.host.words import counted
 from pqd_core.measure import Measurement, measure_all
-from pqd_core.plan import Step, build_plan
+from pqd_core.plan import BASELINE, Step, build_plan
 from pqd_core.report import Report, make_report
 from pqd_core.spec import Spec
 
@@ -95,6 +95,8 @@ class _Walk:
     records: list[StepRecord] = field(factory=list)
     failed: list[str] = field(factory=list)
     observers_failed: list[str] = field(factory=list)
+    images: int = 0
+    """Training images of an epoch."""
     _frozen: tuple[str, nn.Module] | None = None
 
     def report(self) -> Report:
@@ -113,8 +115,8 @@ class _Walk:
 
     def _work(self, runtimes: int, measurers: int) -> int:
         steps = self.context.plan.steps
-        images = len(self.context.data().train)
-        return sum(step.epochs * images for step in steps) + len(steps) * runtimes * (
+        self.images = len(self.context.data().train)
+        return sum(step.epochs * self.images for step in steps) + len(steps) * runtimes * (
             DEPLOY_WORK + measurers * MEASURE_WORK
         )
 
@@ -130,7 +132,7 @@ class _Walk:
                 self._tell("pqd_step_started", step=step)
                 artifact = self._made(step, where)
             else:
-                context.progress.advance(step.epochs * len(context.data().train))
+                context.progress.advance(step.epochs * self.images)
             self._tell("pqd_step_finished", step=step, artifact=artifact, reused=reused)
             seconds = time.perf_counter() - began
             context.log.info("step finished", key=step.key, reused=reused, seconds=round(seconds, 3))
@@ -179,7 +181,8 @@ class _Walk:
 
     def _placed(self, made: Deployed) -> Deployed:
         """The same files under the run folder, where a person finds them."""
-        place = Path("deployed") / ("+".join(made.pipeline) or "baseline") / made.runtime
+        seed = f"seed-{made.seed}" if len(self.context.spec.seeds) > 1 else ""
+        place = Path("deployed") / seed / ("+".join(made.pipeline) or BASELINE) / made.runtime
         paths.place(made.folder, self.folder / place)
         return evolve(made, place=place / made.file.relative_to(made.folder))
 

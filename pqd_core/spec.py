@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, FilePath, PlainSerializer, SerializationInfo, field_validator, model_validator
+from pydantic import (
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    FilePath,
+    PlainSerializer,
+    SerializationInfo,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from pqd_core.goals import Goal, checked_goals
 from pqd_core.host.entries import (
     MAX_EPOCHS,
     BackboneEntry,
@@ -21,6 +33,11 @@ from pqd_core.host.keys import file_digest
 from pqd_core.records import Settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Study = Literal["as-written", "auto", "orders", "subsets", "full"]
+
+OneOrSeveral = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
+"""A single one may be written without a list around it."""
 
 
 def _path_or_digest(path: Any, info: SerializationInfo) -> str:
@@ -74,6 +91,10 @@ class Budget(Settings):
     split: tuple[Annotated[float, Field(ge=0, le=1e9)], ...] | None = Field(
         None, description="The share of each stage that trains, in any unit (20, 40, 40); equal shares if not given."
     )
+    by: Literal["stage", "position"] = Field(
+        "stage",
+        description="Whether a share belongs to its stage wherever that stands, or to a place among those that train.",
+    )
 
     def allocate(self, stages: int) -> list[int]:
         """Whole epochs by stage that sum to `epochs`: shares rounded down, the rest to the largest remainders,
@@ -103,6 +124,12 @@ class Spec(Settings):
     )
     baseline: Baseline = Field(Baseline(), description="How the dense network comes about.")
     stages: tuple[StageEntry, ...] = Field((), max_length=12, description="The pipeline, in its order.")
+    study: Study = Field(
+        "as-written",
+        description="Which pipelines to run: the written one, the legal order nearest to it (auto), every legal order "
+        "of all stages, every subset in the written order, or every legal order of every subset (full).",
+    )
+    max_pipelines: int = Field(64, ge=1, description="A study of more pipelines than this is refused, never cut.")
     budget: Budget = Field(Budget(), description="Epochs for the stages that name none of their own.")
     runtimes: tuple[RuntimeEntry, ...] | None = Field(
         None, description="Where to deploy; all installed runtimes if not given."
@@ -113,7 +140,16 @@ class Spec(Settings):
     max_disagreement: float = Field(
         0.05, ge=0, le=1, description="Largest share of predictions in which a deployed file may differ from its model."
     )
-    seed: int = Field(0, ge=0, lt=2**32, description="Seed of initial weights, of the data order and of subsets.")
+    seeds: Annotated[tuple[Seed, ...], OneOrSeveral] = Field(
+        (0,),
+        max_length=64,
+        validation_alias=AliasChoices("seeds", "seed"),
+        description="Each pipeline is run once per seed: of initial weights, data order and subsets. "
+        "A single one may be written as 'seed'.",
+    )
+    goals: Annotated[tuple[Goal, ...], OneOrSeveral] = Field(
+        (), description="What the result is for; the report names the pipelines that win and those that miss it."
+    )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads to train, deploy and measure with.")
 
@@ -125,10 +161,24 @@ class Spec(Settings):
             raise ValueError(f"{twice[0]} is there twice; a report has one column for it")
         return entries
 
+    @field_validator("seeds")
+    @classmethod
+    def _each_seed_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if not seeds:
+            raise ValueError("is empty; write 0, or any other number")
+        if twice := [seed for seed in seeds if seeds.count(seed) > 1]:
+            raise ValueError(f"{twice[0]} is there twice; the second run would be the first one again")
+        return seeds
+
+    @field_validator("goals")
+    @classmethod
+    def _goals_are_measured(cls, goals: tuple[Goal, ...], info: ValidationInfo) -> tuple[Goal, ...]:
+        return checked_goals(goals, info) if goals and "measure" in info.data else goals
+
     @model_validator(mode="after")
     def _budget_fits_stages(self) -> Self:
         split = self.budget.split
-        trained = self._trained
+        trained = len(self._trained)
         if split is not None and self.stages and (len(split) != trained or not sum(split)):
             stages = f"{trained} stages" + (" that train" if trained < len(self.stages) else "")
             raise ValueError(
@@ -139,16 +189,20 @@ class Spec(Settings):
 
     @property
     def title(self) -> str:
-        """The name, or one made from backbone, dataset and stages; safe as a folder's name."""
+        """The name, or one made from backbone, dataset, stages and study; safe as a folder's name."""
         parts = [self.backbone.name, self.dataset.name, *(stage.name for stage in self.stages)]
+        parts += [] if self.study == "as-written" else [self.study]
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name or "-".join(parts)).strip("-.")[:80] or "run"
 
     @property
-    def _trained(self) -> int:
-        return sum(stage.record.trains for stage in self.stages)
+    def _trained(self) -> list[int]:
+        return [i for i, stage in enumerate(self.stages) if stage.record.trains]
 
-    def stage_epochs(self) -> list[int]:
-        """Epochs of each stage: its own, else its share of the budget; 0 for one that does not train."""
-        shares = iter(self.budget.allocate(self._trained) if self._trained else [])
-        given = [next(shares) if stage.record.trains else 0 for stage in self.stages]
-        return [share if s.epochs is None else s.epochs for s, share in zip(self.stages, given, strict=True)]
+    def stage_epochs(self, pipeline: Sequence[int] | None = None) -> list[int]:
+        """Epochs of each stage of `pipeline` (by index; all as written if None): its own, else its share of the budget,
+        0 for one that does not train.
+        """
+        pipeline, trained = range(len(self.stages)) if pipeline is None else pipeline, self._trained
+        owners = trained if self.budget.by == "stage" else [i for i in pipeline if i in trained]
+        shares = dict(zip(owners, self.budget.allocate(len(trained)) if trained else (), strict=False))
+        return [shares.get(i, 0) if (own := self.stages[i].epochs) is None else own for i in pipeline]

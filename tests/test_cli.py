@@ -173,7 +173,7 @@ def test_all_problems_of_a_spec_are_told_without_a_traceback(call: Call) -> None
     assert said.err.splitlines() == [
         "pqd: stages.0.nudge.by: input should be less than or equal to 1",
         "pqd: device: input should be 'auto', 'cpu' or 'cuda'",
-        "pqd: sede: unknown key; did you mean seed?",
+        "pqd: sede: unknown key; did you mean seeds?",
     ]
     assert said.out == ""
 

@@ -43,7 +43,7 @@ def test_the_keys_of_a_plan_are_pinned(bench: Bench) -> None:
         budget={"epochs": 4, "split": [1, 1]},
         seed=7,
     )
-    assert data_key(spec) == DATA
+    assert data_key(spec, 7) == DATA
     assert [step.key for step in build_plan(spec, bench.host).steps] == STEPS
 
 

@@ -11,7 +11,8 @@ from light import stage_record
 from pqd_core import Problem
 from pqd_core.host.errors import PlanError
 from pqd_core.host.plugins import Host
-from pqd_core.plan import build_plan, nearest_legal_order
+from pqd_core.legal import nearest_legal_order
+from pqd_core.plan import build_plan
 from pqd_core.records import FactDef
 
 CUT = FactDef("cut", "it was cut", lambda model, evidence: [])
@@ -146,20 +147,22 @@ def test_facts_are_simulated_forward(ordered: Bench) -> None:
 def test_an_illegal_order_names_step_fact_ender_and_the_nearest_legal_order(ordered: Bench) -> None:
     assert message(ordered, "trace", "cut", "polish") == (
         "stages.1.cut: step 2, cut, needs a model that is plain-modules, which step 1, trace, ended; "
-        "the nearest legal order is cut -> trace -> polish"
+        "the nearest legal order is cut -> trace -> polish; 'study: auto' takes it"
     )
 
 
 def test_a_fact_that_nothing_gave_is_told_apart_from_one_that_was_ended(ordered: Bench) -> None:
     assert message(ordered, "polish", "cut") == (
         "stages.0.polish: step 1, polish, needs a model that is cut, which no step before it gives; "
-        "the nearest legal order is cut -> polish"
+        "the nearest legal order is cut -> polish; 'study: auto' takes it"
     )
 
 
 def test_a_pipeline_that_no_order_makes_legal_is_told_so(ordered: Bench) -> None:
     assert message(ordered, "polish").endswith("no order of these stages is legal; leave one out")
-    assert message(ordered, "bake", "nudge").endswith("the nearest legal order is nudge -> bake")
+    assert message(ordered, "bake", "nudge").endswith(
+        "the nearest legal order is nudge -> bake; 'study: auto' takes it"
+    )
 
 
 def test_a_fact_that_is_given_again_no_longer_counts_as_ended(ordered: Bench) -> None:
@@ -176,7 +179,7 @@ def test_the_nearest_order_has_the_fewest_swaps_of_neighbours(ordered: Bench) ->
 
 def test_a_long_illegal_pipeline_gets_advice_that_is_true(ordered: Bench) -> None:
     told = message(ordered, *["nudge"] * 5, "trace", *["nudge"] * 5, "cut")
-    found = re.search(r"the nearest legal order is (.*)", told)
+    found = re.search(r"the nearest legal order is (.*);", told)
     assert found is not None, told
     build_plan(ordered.spec(stages=found[1].split(" -> ")), ordered.host)
 
@@ -203,7 +206,9 @@ def plugin_that_checks(host: Host, name: str, check: Any) -> None:
 def test_every_plugins_objections_are_told_with_their_owner(bench: Bench) -> None:
     plugin_that_checks(bench.host, "careful", lambda plan: [Problem("stages.0.nudge", "is rash", "leave it out")])
     plugin_that_checks(bench.host, "content", lambda plan: None)
-    plugin_that_checks(bench.host, "strict", lambda plan: (Problem("seed", f"is {plan.spec.seed}") for _ in range(1)))
+    plugin_that_checks(
+        bench.host, "strict", lambda plan: (Problem("seed", f"is {plan.spec.seeds[0]}") for _ in range(1))
+    )
     told = message(bench, "nudge").splitlines()
     assert sorted(told) == ["seed: is 0 (plugin strict)", "stages.0.nudge: is rash (plugin careful); leave it out"]
 

@@ -72,7 +72,7 @@ def test_the_log_is_json_lines_with_step_and_plugin_bound_to_each(finished: tupl
         ("nudge+nudge", "light"),
     ]
     assert lines[0]["event"] == "run started"
-    assert lines[0]["spec"]["seed"] == 0
+    assert lines[0]["spec"]["seeds"] == [0]
     assert get_contextvars() == {}
 
 
@@ -158,6 +158,69 @@ def test_twelve_stages_are_run_one_after_another(bench: Bench) -> None:
     report = bench.run(bench.spec(stages=["nudge"] * 12, budget={"epochs": 12}))
     assert report.complete
     assert len({row.file for row in report.rows}) == 13
+
+
+# --- studies and seeds
+
+
+def test_a_study_runs_each_step_once_and_has_a_row_for_every_step_and_seed(bench: Bench) -> None:
+    stages = ["nudge", "toy-tune", "bulky"]
+    report = bench.run(bench.spec(stages=stages, study="full", seeds=[4, 5], budget={"epochs": 3}))
+    assert report.complete
+    assert len(list((bench.store / "steps").rglob("manifest.json"))) == len(report.steps) == 2 * 16
+    assert len({(row.seed, row.pipeline) for row in report.rows}) == len(report.rows) == 2 * 16
+    assert all((report.folder / row.file).is_file() for row in report.rows)
+    assert names(report.folder / "deployed") == ["seed-4", "seed-5"]
+
+
+def test_each_seed_of_a_study_is_what_it_is_alone(bench: Bench, host: Host, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"stages": ["toy-tune", "nudge"], "study": "orders", "baseline": {"epochs": 1}}
+    both = bench.run(bench.spec(seeds=[1, 2], **changes))
+    other = Bench(host, tmp_path / "elsewhere")
+    other.folder.mkdir()
+    alone = other.run(other.spec(seed=2, **changes))
+    mine = [row for row in both.rows if row.seed == 2]
+    assert [row.step for row in mine] == [row.step for row in alone.rows]
+    assert [row.value("accuracy") for row in mine] == [row.value("accuracy") for row in alone.rows]
+    for index, step in enumerate(alone.steps):
+        assert same(weights(other, alone, index), weights(bench, both, [s.key for s in both.steps].index(step.key)))
+
+
+def test_a_step_is_handed_the_baseline_and_the_images_of_its_own_seed(bench: Bench) -> None:
+    seen: dict[int, Any] = {}
+
+    class Looks(Nudge):
+        @staticmethod
+        def run(model: Any, settings: Any, context: StageContext) -> Any:
+            seen[context.seed] = (context.baseline().state_dict(), context.data.train.labels.tolist())  # type: ignore[union-attr]
+            return model
+
+    bench.host.add("given", stage_record("looks", Looks))
+    report = bench.run(bench.spec(stages=["looks"], seeds=[1, 2]))
+    for index, seed in ((0, 1), (2, 2)):
+        assert same(seen[seed][0], weights(bench, report, index))
+    assert seen[1][1] != seen[2][1], "each seed holds out other images"
+
+
+def test_what_was_left_out_of_a_study_is_in_the_report(bench: Bench) -> None:
+    bench.host.add("given", stage_record("polish", needs=("burdened",)))
+    report = bench.run(bench.spec(stages=["bulky", "polish"], study="orders"))
+    (note,) = report.notes
+    assert note.startswith("1 of 2 pipelines are left out")
+    assert note in (report.folder / "report.md").read_text()
+
+
+def test_files_that_are_measured_together_are_those_of_one_seed(bench: Bench) -> None:
+    groups: list[list[tuple[int, str]]] = []
+
+    def measure(candidates: Any, settings: Any, context: Any) -> Any:
+        groups.append([(c.seed, "+".join(c.pipeline)) for c in candidates])
+        return [[Measurement("size_bytes", 1.0, "bytes", "lower")] for _ in candidates]
+
+    clock = MeasurerDef(name="clock", summary="s", metrics=(SIZE,), load=_measuring(measure), together=True)
+    bench.host.add("given", clock)
+    bench.run(bench.spec(measure=["clock"], seeds=[1, 2]))
+    assert groups == [[(1, ""), (1, "nudge")], [(2, ""), (2, "nudge")]]
 
 
 # --- a stage that fails

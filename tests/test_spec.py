@@ -197,7 +197,7 @@ def test_every_problem_is_told_at_once_each_at_its_place(parse: Any) -> None:
         "stages.2: expected a stage's name, or a mapping with the key 'use'",
         "stages.3: expected a stage's name, or a mapping with the key 'use'",
         "stages.4: unknown stage 'magnitud'; known: bulky, nudge, toy-tune",
-        "seed: input should be greater than or equal to 0",
+        "seed.0: input should be greater than or equal to 0",
         "device: input should be 'auto', 'cpu' or 'cuda'",
         "budgets: unknown key; did you mean budget?",
     ]
@@ -343,13 +343,72 @@ def test_a_yaml_file_never_runs_code(tmp_path: Path) -> None:
     assert not target.exists()
 
 
+# --- seeds and goals
+
+
+@pytest.mark.parametrize(
+    ("changes", "seeds"),
+    [({}, (0,)), ({"seed": 3}, (3,)), ({"seeds": 3}, (3,)), ({"seeds": [0, 1, 2]}, (0, 1, 2)), ({"seed": [4]}, (4,))],
+)
+def test_one_seed_or_several_may_be_given(parse: Any, changes: dict[str, Any], seeds: tuple[int, ...]) -> None:
+    assert parse(**changes).seeds == seeds
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": [0, 1], "seed": 2}, "seed: unknown key; did you mean seeds?"),
+        ({"seeds": []}, "seeds: is empty; write 0, or any other number"),
+        ({"seeds": [1, 1]}, "seeds: 1 is there twice; the second run would be the first one again"),
+        ({"seeds": [0, -1]}, "seeds.1: input should be greater than or equal to 0"),
+        ({"study": "all"}, "study: input should be 'as-written', 'auto', 'orders', 'subsets' or 'full'"),
+        ({"budget": {"by": "place"}}, "budget.by: input should be 'stage' or 'position'"),
+    ],
+)
+def test_a_study_that_cannot_be_is_told_at_its_place(parse: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        parse(**changes)
+    assert problems_of(error) == [message]
+
+
+def test_one_goal_or_several_may_be_given_and_a_metric_without_its_unit(parse: Any) -> None:
+    one = parse(goals={"max-accuracy-drop": 0.01, "metric": "size"})
+    assert [(goal.metric, goal.max_accuracy_drop, goal.runtime) for goal in one.goals] == [("size_bytes", 0.01, None)]
+    two = parse(goals=[{"metric": "accuracy"}, {"metric": "size_bytes", "runtime": "light"}])
+    assert [goal.metric for goal in two.goals] == ["accuracy", "size_bytes"]
+    assert parse(measure=None, goals={"metric": "size"}).goals[0].metric == "size_bytes"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"goals": {"metric": "sise"}}, "goals.0.metric: 'sise' is not measured here; did you mean size?"),
+        ({"goals": [{"metric": "{x}"}]}, "goals.0.metric: '{x}' is not measured here; known: accuracy, size"),
+        (
+            {"goals": {"metric": "size", "max_accuracy_drop": 0.1}, "measure": ["light-size"]},
+            "goals.0.max_accuracy_drop: accuracy is not measured here; add its measurer to 'measure'",
+        ),
+        (
+            {"goals": {"metric": "size", "runtime": "lihgt"}},
+            "goals.0.runtime: 'lihgt' is not deployed to; did you mean light?",
+        ),
+        ({"goals": {"max-accuracy-drop": 0.01}}, "goals.0.metric: field required"),
+        ({"goals": {"metrik": "size", "metric": "size"}}, "goals.0.metrik: unknown key; did you mean metric?"),
+    ],
+)
+def test_a_goal_that_nothing_can_reach_is_told_at_its_place(parse: Any, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as error:
+        parse(**changes)
+    assert problems_of(error) == [message]
+
+
 # --- recipes
 
 
 def test_a_recipe_is_a_spec_under_a_name(host: Host) -> None:
     host.add("given", RecipeDef(name="try/this", summary="A try.", spec=light_spec(stages=["nudge", "nudge"])))
     spec = read_spec("try/this", ["stages.1.by=0.75", "seed=3"], host)
-    assert (spec.name, spec.seed, spec.stages[1].settings.by) == ("try/this", 3, 0.75)
+    assert (spec.name, spec.seeds, spec.stages[1].settings.by) == ("try/this", (3,), 0.75)
     assert read_spec("given:try/this", host=host).stages[1].settings.by == 0.3, "the recipe itself was changed"
 
 
@@ -378,7 +437,7 @@ def test_a_recipe_of_parts_is_read_part_by_part(host: Host) -> None:
         host.add("given", RecipeDef(name=name, summary="A part.", spec=light_spec()))
     host.add("given", RecipeDef(name="both", summary="All.", parts=("part/a", "part/b")))
     assert [spec.name for spec in read_specs("both", ["seed=5"], host)] == ["part/a", "part/b"]
-    assert {spec.seed for spec in read_specs("both", ["seed=5"], host)} == {5}
+    assert {spec.seeds for spec in read_specs("both", ["seed=5"], host)} == {(5,)}
     with pytest.raises(SpecError, match="has several parts; name one: part/a, part/b"):
         read_spec("both", host=host)
 
@@ -389,7 +448,7 @@ def test_a_recipe_of_parts_is_read_part_by_part(host: Host) -> None:
 @pytest.mark.parametrize(
     ("override", "find", "value"),
     [
-        ("seed=7", "seed", 7),
+        ("seed=7", "seeds", (7,)),
         ("name=''", "name", ""),
         ("name='a=b'", "name", "a=b"),
         ("name=a=b", "name", "a=b"),
@@ -419,7 +478,7 @@ def test_an_override_reaches_into_a_list_by_place_or_by_name(read: Any) -> None:
 
 
 def test_overrides_apply_in_their_order(read: Any) -> None:
-    assert read(YAML, "seed=1", "seed=2").seed == 2
+    assert read(YAML, "seed=1", "seed=2").seeds == (2,)
     assert read(YAML, "stages=[nudge]", "stages.0.by=0.5").stages[0].settings.by == 0.5
 
 

@@ -63,7 +63,7 @@ def run(
 def plan(spec: SpecArgument, set_: SetOption = None, store: StoreOption = None, as_json: JsonOption = False) -> None:
     """Show the tree of steps that a spec asks for, its epochs, and what is done already."""
     from pqd_core.artifact import Store
-    from pqd_core.host.listing import plan_json, plan_text
+    from pqd_core.host.outline import plan_json, plan_text
     from pqd_core.host.paths import default_store
     from pqd_core.host.read_spec import read_specs
     from pqd_core.plan import build_plan

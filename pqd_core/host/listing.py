@@ -1,52 +1,10 @@
-"""Plans, plugins and recipes as text and as JSON."""
+"""Plugins and recipes as text and as JSON."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from pqd_core.artifact import Store
 from pqd_core.host.plugins import Host
-from pqd_core.host.words import counted
-from pqd_core.plan import Plan, Step
-
-
-def plan_json(plan: Plan, store: Store) -> dict[str, Any]:
-    """The tree, one mapping per step, parents first."""
-    return {
-        "title": plan.spec.title,
-        "epochs": plan.epochs,
-        "epochs_to_run": sum(step.epochs for step in plan.steps if not store.has("steps", step.key)),
-        "steps": [
-            {
-                "key": step.key,
-                "parent": step.parent,
-                "stage": step.name,
-                "pipeline": list(step.pipeline),
-                "epochs": step.epochs,
-                "facts": sorted(step.facts),
-                "done": store.has("steps", step.key),
-            }
-            for step in plan.steps
-        ],
-    }
-
-
-def plan_text(plan: Plan, store: Store) -> str:
-    """The tree with a line per step."""
-    spec = plan.spec
-    lines = [f"{spec.title}: {spec.backbone.name} on {spec.dataset.name}"]
-    lines += [_plan_line(plan, step, store) for step in plan.steps]
-    left = sum(step.epochs for step in plan.steps if not store.has("steps", step.key))
-    lines.append(f"{counted(len(plan.steps), 'step')}, {counted(plan.epochs, 'epoch')}, {left} still to run")
-    return "\n".join(lines)
-
-
-def _plan_line(plan: Plan, step: Step, store: Store) -> str:
-    indent = "  " + "   " * plan.depth(step) + ("└─ " if step.parent else "")
-    done = "done" if store.has("steps", step.key) else ""
-    facts = ", ".join(sorted(step.facts))
-    epochs = counted(step.epochs, "epoch")
-    return f"{indent + step.name:<34}{epochs:>11}  {step.key[:12]}  {done:<5} {facts}".rstrip()
 
 
 def plugins_json(host: Host) -> list[dict[str, Any]]:

@@ -41,8 +41,8 @@ def _lowered(message: str) -> str:
 
 def _keys_at(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
     """Names of the keys that are known at `path` below `model`."""
-    for part in path:
-        inner = model.model_fields.get(str(part))
+    for part in (part for part in path if isinstance(part, str)):  # numbers are places in a list of one model
+        inner = model.model_fields.get(part)
         models = list(_models_in(inner.annotation)) if inner else []
         if not models:
             return []

@@ -77,7 +77,7 @@ def render_markdown(report: Report) -> str:
     header, rows = _grid(report)
     lines = [f"# {report.title}", "", f"{report.spec.get('description', '')}", ""]
     lines += [*_markdown_table(header, rows), "", legend(report)]
-    for name, sentences in (("What it says", report.verdicts), ("Problems", report.problems)):
+    for name, sentences in (("Notes", report.notes), ("What it says", report.verdicts), ("Problems", report.problems)):
         if sentences:
             lines += ["", f"## {name}", "", *(f"- {sentence}" for sentence in sentences)]
     lines += ["", "## Steps", ""]

@@ -33,11 +33,17 @@ def run_on_terminal(spec: str, overrides: Sequence[str], out: Path | None, store
 
 def _run(asked: Spec, out: Path | None, store: Path | None, remeasure: bool) -> Report:
     console = Console(stderr=True)
-    console.print(f"[bold]{asked.title}[/bold]  {' -> '.join(s.name for s in asked.stages) or 'baseline only'}")
+    console.print(f"[bold]{asked.title}[/bold]  {_headline(asked)}")
     with Bar(console).shown() as bar:
         report = run(asked, out, store=store, remeasure=remeasure, progress=bar, terminal=_Warnings(console))
     show_report(report, report.folder)
     return report
+
+
+def _headline(asked: Spec) -> str:
+    stages = " -> ".join(stage.name for stage in asked.stages) or "baseline only"
+    study = "" if asked.study == "as-written" else f", study {asked.study}"
+    return stages + study + (f", {len(asked.seeds)} seeds" if len(asked.seeds) > 1 else "")
 
 
 def show_report(report: Report, folder: Path) -> None:
@@ -46,6 +52,8 @@ def show_report(report: Report, folder: Path) -> None:
     colour = console.is_terminal and "NO_COLOR" not in os.environ
     width = console.width if console.is_terminal else None
     print(render_table(report, width, colour))  # noqa: T201 - rendered already
+    for note in report.notes:
+        console.print(f"* {note}", markup=False, soft_wrap=not console.is_terminal)
     for sentence in report.verdicts:
         console.print(f"- {sentence}", markup=False, soft_wrap=not console.is_terminal)
     for problem in report.problems:
