@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pqd_core.host.errors import DataError, DeployError, PqdError, Problem
     from pqd_core.host.globs import choose_layers
     from pqd_core.host.local import register_stage
+    from pqd_core.host.plugins import installed
     from pqd_core.measure import MeasureContext, Measurement, Measurer
     from pqd_core.plan import Plan
     from pqd_core.records import (
@@ -84,6 +85,7 @@ __all__ = [
     "eval_batches",
     "fit",
     "hookimpl",
+    "installed",
     "register_stage",
     "run",
     "stratified_subset",
@@ -99,6 +101,7 @@ _MODULES = {
     "host.errors": ["DataError", "DeployError", "PqdError", "Problem"],
     "host.globs": ["choose_layers"],
     "host.local": ["register_stage"],
+    "host.plugins": ["installed"],
     "measure": ["MeasureContext", "Measurement", "Measurer"],
     "host.environment": ["describe_cpu"],
     "plan": ["Plan"],

@@ -51,6 +51,13 @@ class Runtime(Protocol):
         """Load `file` on `threads` threads; a fixed `batch` lets a runtime specialize its kernels."""
         ...
 
+    def input_shape(self, file: Path, settings: Any) -> tuple[int | None, ...]:
+        """The images that `file` takes (N, C, H, W), None where any size will do; may be left out.
+
+        For files whose origin is not known: `pqd bench` asks for it.
+        """
+        ...
+
     def weights(self, file: Path) -> dict[str, np.ndarray]:
         """The weight of each convolution and linear layer as the file stores it, zero points removed."""
         ...

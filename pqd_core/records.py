@@ -135,6 +135,8 @@ class RuntimeDef(ComponentDef):
 
     requires: tuple[str, ...] = ()
     """Names of distributions whose versions are part of a deployment's identity."""
+    opens: Mapping[str, tuple[str, ...]] = field(factory=dict)
+    """Suffixes of the files that it opens, its own first; each with those of files that belong beside it."""
 
 
 @frozen(kw_only=True)

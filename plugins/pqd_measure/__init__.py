@@ -9,7 +9,7 @@ from math import ceil
 
 from pydantic import Field
 
-from pqd_core import MeasurerDef, MetricDef, Settings, hookimpl
+from pqd_core import CommandDef, MeasurerDef, MetricDef, Settings, hookimpl
 
 ACCURACY = MetricDef("accuracy", "1", "higher")
 ACCURACY_TOP5 = MetricDef("accuracy_top5", "1", "higher", headline=False)
@@ -73,6 +73,19 @@ class LatencySettings(Settings):
     def rounds_each(self) -> int:
         """Rounds of one process."""
         return ceil(self.rounds / self.processes)
+
+
+@hookimpl
+def pqd_commands() -> list[CommandDef]:
+    """`pqd bench`."""
+    return [
+        CommandDef(
+            name="bench",
+            summary="Measure deployed files side by side: latency, throughput, load time, memory, energy.",
+            load="pqd_measure.bench:bench",
+            example="pqd bench float.onnx int8.onnx int8.xml int8.pt2@torch,mode=compiled --images data.npz",
+        )
+    ]
 
 
 @hookimpl

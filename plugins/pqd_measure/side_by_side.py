@@ -33,24 +33,29 @@ class Subject:
     """A file to be timed and the runtime that opens it, in a form that another process can be told."""
 
     file: Path
-    load: str
+    load: str | object
     """`module` or `module:attribute` of the runtime's implementation."""
     settings: Any
     """The runtime's settings: a pydantic model, or what goes through JSON."""
     images: Path
     """A .npy of normalized float32 images (a multiple of the batch, C, H, W)."""
 
-    def told(self) -> dict[str, Any]:
-        """What the other process needs in order to open the file."""
-        if not isinstance(self.load, str):
-            raise WorkerFailed("its runtime has no import path, so no other process can load it")
-        model = type(self.settings) if isinstance(self.settings, BaseModel) else None
-        return {
-            "load": self.load,
-            "file": str(self.file),
-            "settings": self.settings.model_dump(mode="json") if model else self.settings,
-            "settings_type": f"{model.__module__}:{model.__qualname__}" if model else None,
-        }
+
+def what_to_open(file: Path, load: str | object, settings: Any) -> dict[str, Any]:
+    """A file, its runtime and its settings in a form that goes through a pipe.
+
+    Raises:
+        WorkerFailed: the runtime has no import path.
+    """
+    if not isinstance(load, str):
+        raise WorkerFailed("its runtime has no import path, so no other process can load it")
+    model = type(settings) if isinstance(settings, BaseModel) else None
+    return {
+        "load": load,
+        "file": str(file),
+        "settings": settings.model_dump(mode="json") if isinstance(settings, BaseModel) else settings,
+        "settings_type": f"{model.__module__}:{model.__qualname__}" if model else None,
+    }
 
 
 @define(eq=False)
@@ -160,7 +165,7 @@ def _open(one: _Candidate, settings: LatencySettings, threads: int, cpus: list[i
         cpus=cpus,
         limit_mb=settings.memory_limit_mb,
         powercap=str(powercap),
-        **subject.told(),
+        **what_to_open(subject.file, subject.load, subject.settings),
     )
     one.timed.visits.append(Visit(answer))
 

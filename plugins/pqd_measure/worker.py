@@ -15,7 +15,7 @@ import resource
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -44,11 +44,11 @@ class Bench:
     _counters: list[energy.Counter]
     _memory: memory.Watch
 
-    def look(self, threads: int, limit_mb: int, **what: Any) -> dict[str, Any]:
-        """The shape of the images that the file takes, None where it is free; null if its runtime does not tell."""
+    def look(self, limit_mb: int, **what: Any) -> dict[str, Any]:
+        """The shape of the images that the file takes, null where any size will do, or as a whole if nobody knows."""
         memory.limit_memory(limit_mb)
-        session = _opener(**what)(threads)
-        shape = getattr(session, "input_shape", None)
+        runtime, file, settings = _runtime(**what)
+        shape = runtime.input_shape(file, settings) if hasattr(runtime, "input_shape") else None
         return {"input_shape": None if shape is None else list(shape)}
 
     def open(
@@ -58,16 +58,16 @@ class Bench:
         pinned = pin(cpus)
         memory.limit_memory(limit_mb)
         began = time.perf_counter()
-        open_session = _opener(**what)
+        runtime, file, settings = _runtime(**what)
         import_ms = (time.perf_counter() - began) * 1e3
         self._images = itertools.cycle(_batches(Path(images), batch))
         self._counters, no_energy = _counters(Path(powercap))
         self._memory = memory.Watch()
         began = time.perf_counter()
-        self._session = open_session(threads, batch=batch)
+        self._session = runtime.open_session(file, threads, settings, batch=batch)
         load_ms = (time.perf_counter() - began) * 1e3
         [first_ms] = self._times_ms(1)
-        self._memory.loaded(Path(what["file"]))
+        self._memory.loaded(file)
         return {
             "pinned": pinned,
             "import_ms": import_ms,
@@ -122,12 +122,12 @@ class Bench:
         return times_ms
 
 
-def _opener(load: str, file: str, settings: Any, settings_type: str | None) -> Callable[..., Session]:
-    """`open_session(threads, batch=None)` of the runtime, which is imported now, for the file with these settings."""
+def _runtime(load: str, file: str, settings: Any, settings_type: str | None) -> tuple[Any, Path, Any]:
+    """The runtime, which is imported now, the file, and the settings as what they were."""
     runtime = resolve_name(load)
     if settings_type is not None:
         settings = resolve_name(settings_type).model_validate(settings)
-    return lambda threads, **batch: runtime.open_session(Path(file), threads, settings, **batch)
+    return runtime, Path(file), settings
 
 
 def _batches(images: Path, batch: int) -> list[np.ndarray]:

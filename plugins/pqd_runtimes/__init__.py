@@ -54,6 +54,7 @@ RUNTIMES = (
         settings=OnnxRuntimeSettings,
         load="pqd_runtimes.onnx_runtime",
         requires=("onnxruntime", "onnx", "onnxscript", "torch"),
+        opens={".onnx": ()},
     ),
     RuntimeDef(
         name="openvino",
@@ -61,6 +62,7 @@ RUNTIMES = (
         settings=OpenVinoSettings,
         load="pqd_runtimes.openvino_runtime",
         requires=("openvino", "onnx", "onnxscript", "torch"),
+        opens={".xml": (".bin",), ".onnx": ()},
     ),
     RuntimeDef(
         name="torch",
@@ -68,6 +70,7 @@ RUNTIMES = (
         settings=TorchSettings,
         load="pqd_runtimes.torch_runtime",
         requires=("torch", "torchao"),
+        opens={".pt2": ()},
     ),
 )
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from pqd_runtimes import MAX_MEGABYTES
-from pqd_runtimes.refusals import EXPORT_AGAIN, check_size, refuse, told_as
+from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, refuse, told_as
 from pqd_runtimes.zero_points import without_zero_point
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
@@ -32,6 +32,25 @@ def read_onnx(file: Path, max_megabytes: int = MAX_MEGABYTES) -> ModelProto:
             raise refuse(file, "it points to data outside of itself", "use a file that holds its own weights")
         onnx.checker.check_model(model)
     return model
+
+
+def input_shape(file: Path, max_megabytes: int = MAX_MEGABYTES) -> tuple[int | None, ...]:
+    """The images that the file takes (N, C, H, W), None where any size will do.
+
+    Raises:
+        DeployError: the file is refused, or takes anything but one float32 tensor.
+    """
+    graph = read_onnx(file, max_megabytes).graph
+    images = check_one_input(file, images_of(graph))
+    if images.type.tensor_type.elem_type != TensorProto.FLOAT:
+        raise refuse(file, "it does not take float32", "export it with a float32 input")
+    return tuple(dim.dim_value or None for dim in images.type.tensor_type.shape.dim)
+
+
+def images_of(graph: GraphProto) -> list[ValueInfoProto]:
+    """What a caller has to give; older files list their weights among the inputs."""
+    stored = {tensor.name for tensor in graph.initializer}
+    return [value for value in graph.input if value.name not in stored]
 
 
 def layer_weights(graph: GraphProto) -> Iterator[tuple[NodeProto, TensorProto, NodeProto | None]]:

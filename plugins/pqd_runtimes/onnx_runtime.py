@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
-from pqd_runtimes import OnnxRuntimeSettings
-from pqd_runtimes.onnx_graph import read_onnx, weights
+from pqd_runtimes import OnnxRuntimeSettings, onnx_graph
+from pqd_runtimes.onnx_graph import images_of, read_onnx, weights
 from pqd_runtimes.refusals import EXPORT_AGAIN, told_as
 
 if TYPE_CHECKING:
+    from onnx import ModelProto
     from torch import Tensor, nn
 
-__all__ = ["OnnxSession", "export", "open_session", "weights"]
+__all__ = ["OnnxSession", "export", "input_shape", "open_session", "weights"]
 
 ERRORS_ONLY = 3
 
@@ -52,13 +53,28 @@ def open_session(file: Path, threads: int, settings: OnnxRuntimeSettings, batch:
     Raises:
         DeployError: the file is damaged or is no file of ours.
     """
-    read_onnx(file, settings.max_megabytes)
-    options = session_options(threads, settings, batch)
+    model = read_onnx(file, settings.max_megabytes)
+    options = session_options(threads, settings)
+    if batch is not None:
+        _fix_batch(options, model, batch)
     with told_as(file, "ONNX Runtime cannot load it", EXPORT_AGAIN):
         return OnnxSession(onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"]))
 
 
-def session_options(threads: int, settings: OnnxRuntimeSettings, batch: int | None) -> onnxruntime.SessionOptions:
+def input_shape(file: Path, settings: OnnxRuntimeSettings) -> tuple[int | None, ...]:
+    """The images that the file takes (N, C, H, W), None where any size will do."""
+    return onnx_graph.input_shape(file, settings.max_megabytes)
+
+
+def _fix_batch(options: onnxruntime.SessionOptions, model: ModelProto, batch: int) -> None:
+    """The first dimension of the images, whatever the file calls it, is `batch`."""
+    for value in images_of(model.graph)[:1]:
+        for dim in value.type.tensor_type.shape.dim[:1]:
+            if dim.dim_param:
+                options.add_free_dimension_override_by_name(dim.dim_param, batch)
+
+
+def session_options(threads: int, settings: OnnxRuntimeSettings) -> onnxruntime.SessionOptions:
     """Options for one request at a time on `threads` threads, the calling one among them."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -68,6 +84,4 @@ def session_options(threads: int, settings: OnnxRuntimeSettings, batch: int | No
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(settings.spinning)))
     # Else the threads go on spinning after a call, and slow down whatever is measured next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    if batch is not None:
-        options.add_free_dimension_override_by_name("batch", batch)
     return options

@@ -12,7 +12,8 @@ import openvino
 from openvino._offline_transformations import apply_moc_transformations
 
 from pqd_runtimes import MAX_MEGABYTES, OpenVinoSettings
-from pqd_runtimes.refusals import EXPORT_AGAIN, check_size, told_as
+from pqd_runtimes.onnx_graph import read_onnx
+from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, refuse, told_as
 from pqd_runtimes.zero_points import without_zero_point
 
 if TYPE_CHECKING:
@@ -82,8 +83,27 @@ def open_session(file: Path, threads: int, settings: OpenVinoSettings, batch: in
         return OpenVinoSession(openvino.Core().compile_model(model, "CPU", options))
 
 
+def input_shape(file: Path, settings: OpenVinoSettings) -> tuple[int | None, ...]:
+    """The images that the file takes (N, C, H, W), None where any size will do.
+
+    Raises:
+        DeployError: the file is refused, or takes anything but one float32 tensor.
+    """
+    images = check_one_input(file, read_ir(file, settings.max_megabytes).inputs)
+    if images.get_element_type() != openvino.Type.f32:
+        raise refuse(file, "it does not take float32", "export it with a float32 input")
+    shape = images.get_partial_shape()
+    if shape.rank.is_dynamic:
+        raise refuse(file, "it does not say how many dimensions its images have", EXPORT_AGAIN)
+    return tuple(None if dim.is_dynamic else dim.get_length() for dim in shape)
+
+
 def read_ir(file: Path, max_megabytes: int = MAX_MEGABYTES) -> openvino.Model:
-    """The model in `file` with the weights in the `.bin` beside it."""
+    """The model in `file`, with the weights in the `.bin` beside it unless it is an ONNX file."""
+    if file.suffix == ".onnx":
+        read_onnx(file, max_megabytes)
+        with told_as(file, "OpenVINO cannot read it", EXPORT_AGAIN):
+            return openvino.Core().read_model(file)
     parameters = file.with_suffix(".bin")
     for part in (file, parameters):
         check_size(part, max_megabytes)

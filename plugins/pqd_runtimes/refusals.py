@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from pqd_core import DeployError, Problem
 from pqd_runtimes import MAX_MEGABYTES
 
+T = TypeVar("T")
 EXPORT_AGAIN = "export it again"
 
 
@@ -34,6 +36,17 @@ def _first_line(error: BaseException) -> str:
 def refuse(file: Path, what: str, hint: str = EXPORT_AGAIN) -> DeployError:
     """The error for a file that is not to be opened."""
     return DeployError(Problem(str(file), what, hint))
+
+
+def check_one_input(file: Path, inputs: Sequence[T]) -> T:
+    """The one input of a network.
+
+    Raises:
+        DeployError: it has another number of them.
+    """
+    if len(inputs) != 1:
+        raise refuse(file, f"it has {len(inputs)} inputs", "a network must map one batch of images to logits")
+    return inputs[0]
 
 
 def check_size(file: Path, max_megabytes: int = MAX_MEGABYTES) -> int:

@@ -18,7 +18,7 @@ from torch.fx import Node
 from pqd_runtimes import TorchSettings
 from pqd_runtimes.archive import read_program
 from pqd_runtimes.program import exported_program, input_specs, layer_weights
-from pqd_runtimes.refusals import told_as
+from pqd_runtimes.refusals import check_one_input, told_as
 from pqd_runtimes.zero_points import without_zero_point
 
 
@@ -96,6 +96,18 @@ def _image_shape(program: ExportedProgram) -> tuple[int, ...]:
     name = program.graph_signature.user_inputs[0]
     images = next(node for node in program.graph.find_nodes(op="placeholder") if node.name == name)
     return tuple(images.meta["val"].shape[1:])
+
+
+def input_shape(file: Path, settings: TorchSettings) -> tuple[int | None, ...]:
+    """The images that the file takes (N, C, H, W), None where any size will do.
+
+    Raises:
+        DeployError: the file is refused, or takes anything but one tensor.
+    """
+    program = read_program(file, settings.max_megabytes)
+    name = check_one_input(file, program.graph_signature.user_inputs)
+    images = next(node for node in program.graph.find_nodes(op="placeholder") if node.name == name)
+    return tuple(size if isinstance(size, int) else None for size in images.meta["val"].shape)
 
 
 def weights(file: Path) -> dict[str, np.ndarray]:

@@ -208,6 +208,11 @@ def _brought(host: Host, caller: pluggy.HookCaller, plugin: Plugin) -> list[Any]
     return records
 
 
+def installed(noun: str) -> Registry[Any]:
+    """What the installed plugins bring of one kind: iterate over it, or `find(name)` a record and its plugin."""
+    return default_host().registry(noun)
+
+
 _default: Host | None = None
 
 

@@ -22,6 +22,8 @@ class LinearSettings(Settings):
 
     sleep_ms: float = 0
     fails: Literal["never", "raises on opening", "raises", "crashes", "exits", "hangs"] = "never"
+    takes: tuple[int | None, ...] | None = (None, 1, 4, 4)
+    fills_mb: int = 0
 
 
 class LinearSession:
@@ -52,6 +54,13 @@ def fail(how: str) -> None:
         os._exit(3)
     if how == "hangs":
         time.sleep(3600)
+
+
+def input_shape(file: Path, settings: LinearSettings) -> tuple[int | None, ...] | None:
+    """What the settings say, after the file was looked at."""
+    np.load(file)
+    np.ones(settings.fills_mb * 2**17)  # 8 bytes each
+    return settings.takes
 
 
 def open_session(file: Path, threads: int, settings: Any, batch: int | None = None) -> LinearSession:

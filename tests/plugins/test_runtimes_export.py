@@ -54,7 +54,7 @@ def operators(graph: onnx.GraphProto) -> Counter[str]:
 
 def optimized(file: Path, where: Path) -> onnx.GraphProto:
     """The graph that ONNX Runtime really runs."""
-    options = session_options(1, settings_of("onnxruntime"), None)  # type: ignore[arg-type]
+    options = session_options(1, settings_of("onnxruntime"))  # type: ignore[arg-type]
     options.optimized_model_filepath = str(where / "optimized.onnx")
     onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     return onnx.load(where / "optimized.onnx").graph
