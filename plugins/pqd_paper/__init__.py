@@ -16,6 +16,7 @@ DATASETS = ("cifar10", "cifar100")
 SHORT = {"resnet18-cifar": "resnet18", "wrn-28-10": "wrn-28-10", "vgg16-bn": "vgg16-bn"}
 RUNTIMES = ["onnxruntime", "openvino"]
 MINI_WIDTH = {"resnet18-cifar": 0.25, "wrn-28-10": 0.1, "vgg16-bn": 0.25}
+SEEDS = [0, 1, 2]
 
 
 def quickstart() -> dict[str, Any]:
@@ -62,16 +63,42 @@ def mini(backbone: str) -> dict[str, Any]:
     }
 
 
+def orders(spec: dict[str, Any]) -> dict[str, Any]:
+    """The ablation over the order: the same stages in all six orders, each stage with its own epochs, three seeds."""
+    return {**spec, "description": f"All six orders: {spec['description']}", "study": "orders", "seeds": SEEDS}
+
+
+def mini_orders(backbone: str) -> dict[str, Any]:
+    """The ablation for a CPU: half of `mini`'s width, 2,000 images, and half of the epochs for the stages."""
+    width = MINI_WIDTH[backbone] / 2
+    return {
+        **orders(mini(backbone)),
+        "description": f"All six orders: {backbone} at {width} of its width, on 2,000 images of CIFAR-10.",
+        "backbone": {"use": backbone, "width": width},
+        "dataset": {"use": "cifar10", "limit": 2000},
+        "budget": {"epochs": 5, "split": [20, 40, 40]},
+    }
+
+
 @hookimpl
 def pqd_recipes() -> Iterable[RecipeDef]:
-    """Bring `quickstart`, the paper's six and their small forms."""
+    """Bring `quickstart`, the paper's six, their ablations over the order, and small forms of both."""
     yield RecipeDef(name="quickstart", summary="Digits, two minutes on two CPU cores.", spec=quickstart())
     for backbone in BACKBONES:
         for dataset in DATASETS:
             summary = f"{backbone} on {dataset}, 20/40/40 epochs, full size."
-            yield RecipeDef(name=f"paper/{SHORT[backbone]}-{dataset}", summary=summary, spec=paper(backbone, dataset))
+            name, spec = f"paper/{SHORT[backbone]}-{dataset}", paper(backbone, dataset)
+            yield RecipeDef(name=name, summary=summary, spec=spec)
+            yield RecipeDef(name=f"{name}-orders", summary=f"All six orders, three seeds: {summary}", spec=orders(spec))
     parts = tuple(f"paper/mini-{SHORT[backbone]}" for backbone in BACKBONES)
     yield RecipeDef(name="paper/mini", summary="The three narrow networks, one after another.", parts=parts)
     for backbone in BACKBONES:
         summary = f"{backbone}, narrow, on 5,000 images of CIFAR-10, for a CPU."
         yield RecipeDef(name=f"paper/mini-{SHORT[backbone]}", summary=summary, spec=mini(backbone))
+    parts = tuple(f"paper/mini-{SHORT[backbone]}-orders" for backbone in BACKBONES)
+    yield RecipeDef(
+        name="paper/mini-orders", summary="All six orders of the three, narrower, three seeds.", parts=parts
+    )
+    for backbone in BACKBONES:
+        summary = f"All six orders, three seeds: {backbone}, narrow, on 2,000 images of CIFAR-10, for a CPU."
+        yield RecipeDef(name=f"paper/mini-{SHORT[backbone]}-orders", summary=summary, spec=mini_orders(backbone))
