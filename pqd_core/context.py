@@ -41,6 +41,7 @@ class RunContext:
     """Measure again even what was measured before on this machine."""
     log: Any = field(factory=lambda: get_logger("pqd.run"))
     _held: tuple[int, Data] | None = None
+    _frozen: tuple[str, nn.Module] | None = None
 
     @property
     def spec(self) -> Spec:
@@ -155,6 +156,17 @@ class RunContext:
         if checkpoint:
             load_weights(model, read_weights(checkpoint), str(checkpoint))
         return model.eval()
+
+    def frozen_model(self, step: Step) -> nn.Module:
+        """The form to deploy of a step in the store; the last one is kept, as it is asked for in a row."""
+        from pqd_core.model import freeze, rebuild
+
+        if self._frozen is None or self._frozen[0] != step.key:
+            artifact = self.store.find("steps", step.key)
+            if artifact is None:
+                raise DataError(Problem(step.label, "is no longer in the store", "run again"))
+            self._frozen = (step.key, freeze(rebuild(artifact, step, self), step, self))
+        return self._frozen[1]
 
     def lineage(self, step: Step) -> list[dict[str, Any]]:
         """The requests behind a step, the baseline's first, as they are written into manifests."""

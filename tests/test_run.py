@@ -259,6 +259,46 @@ def test_running_again_goes_on_after_the_last_finished_step(bench: Bench) -> Non
     assert [step.reused for step in report.steps] == [True, True, False, False]
 
 
+def test_a_step_that_fails_stops_what_builds_on_it_and_nothing_else(bench: Bench) -> None:
+    bench.host.add("given", stage_record("faulty", Raises))
+    study: dict[str, Any] = {"stages": ["nudge", "faulty", "bulky"], "study": "full", "budget": {"epochs": 3}}
+    report = bench.run(bench.spec(**study))
+    assert not report.complete
+    assert {row.pipeline for row in report.rows} == {
+        (),
+        ("nudge",),
+        ("bulky",),
+        ("nudge", "bulky"),
+        ("bulky", "nudge"),
+    }
+    failed = [problem for problem in report.problems if "out of luck" in problem]
+    assert len(failed) == 5, "alone, after one, and after both in either order"
+    assert failed[0].startswith("step 3 of 16, faulty: RuntimeError: out of luck (plugin given")
+    assert "running again goes on after nudge" in failed[0]
+    assert "6 steps that build on what failed were left out" in report.problems
+    bench.host.add("given", stage_record("faulty"))
+    again = bench.run(bench.spec(**study))
+    assert again.complete
+    assert [step.reused for step in again.steps].count(True) == 5
+
+
+def test_a_store_that_cannot_be_written_stops_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Fills(Nudge):
+        @staticmethod
+        def run(model: Any, settings: Any, context: StageContext) -> Any:
+            raise StoreError("the disk is full")
+
+    bench.host.add("given", stage_record("fills", Fills))
+    with pytest.raises(StoreError, match="the disk is full"):
+        bench.run(bench.spec(stages=["nudge", "fills"], study="full"))
+    assert not (bench.folder / "out" / "report.json").exists()
+
+
+def test_more_jobs_are_refused_for_parts_that_this_process_alone_knows(bench: Bench) -> None:
+    with pytest.raises(SpecError, match=r"toy-net, toy-blobs, nudge, light: known to this process alone"):
+        bench.run(jobs=2)
+
+
 def test_a_baseline_that_cannot_be_built_leaves_nothing_to_go_on_from(bench: Bench) -> None:
     with pytest.raises(PqdError, match="nothing was finished before it") as error:
         bench.run(bench.spec(baseline={"epochs": 1, "lr": 1e30, "batch_size": 32}))

@@ -52,11 +52,12 @@ def run(
     set_: SetOption = None,
     store: StoreOption = None,
     remeasure: Annotated[bool, typer.Option(help="Measure again what was measured before.")] = False,
+    jobs: Annotated[int, typer.Option(min=1, help="Steps and deployments to make at once, each in a process.")] = 1,
 ) -> None:
     """Run a spec: train, compress, deploy, measure and report. Running again goes on where it ended."""
     from pqd_core.host.terminal import run_on_terminal
 
-    raise typer.Exit(run_on_terminal(spec, set_ or [], out, store, remeasure))
+    raise typer.Exit(run_on_terminal(spec, set_ or [], out, store, remeasure, jobs))
 
 
 @app.command(epilog="Example: pqd plan quickstart --json")

@@ -20,22 +20,25 @@ from pqd_core.run import run
 from pqd_core.spec import Spec
 
 
-def run_on_terminal(spec: str, overrides: Sequence[str], out: Path | None, store: Path | None, remeasure: bool) -> int:
+def run_on_terminal(
+    spec: str, overrides: Sequence[str], out: Path | None, store: Path | None, remeasure: bool, jobs: int
+) -> int:
     """Run a spec, or each part of a recipe, with a progress bar; 1 if anything is missing from a report, else 0."""
     # torch and its neighbours warn of each other's internals, which a reader of this terminal can do nothing about.
     logging.getLogger("torch.utils._pytree").addFilter(lambda record: record.levelno > logging.WARNING)
     warnings.filterwarnings("ignore", module=r"torch|torchao|onnxscript|accelerate")
     specs = read_specs(spec, overrides)
     several = len(specs) > 1
-    reports = [_run(asked, out / asked.title if out and several else out, store, remeasure) for asked in specs]
+    reports = [_run(asked, out / asked.title if out and several else out, store, remeasure, jobs) for asked in specs]
     return 0 if all(report.complete for report in reports) else 1
 
 
-def _run(asked: Spec, out: Path | None, store: Path | None, remeasure: bool) -> Report:
+def _run(asked: Spec, out: Path | None, store: Path | None, remeasure: bool, jobs: int) -> Report:
     console = Console(stderr=True)
     console.print(f"[bold]{asked.title}[/bold]  {_headline(asked)}")
     with Bar(console).shown() as bar:
-        report = run(asked, out, store=store, remeasure=remeasure, progress=bar, terminal=_Warnings(console))
+        warn = _Warnings(console)
+        report = run(asked, out, store=store, remeasure=remeasure, jobs=jobs, progress=bar, terminal=warn)
     show_report(report, report.folder)
     return report
 

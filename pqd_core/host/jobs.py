@@ -1,0 +1,176 @@
+"""Several pieces of a run at once, each in a process of its own; see worker.py for the other side."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from graphlib import TopologicalSorter
+from heapq import heappop, heappush
+from pathlib import Path
+from queue import SimpleQueue
+from typing import IO, Any, NamedTuple
+
+from attrs import define
+
+from pqd_core.context import RunContext
+from pqd_core.host.errors import Problem, SpecError
+
+BEGIN = (
+    "import json, sys; sys.path[:] = json.loads(sys.stdin.readline()); from pqd_core.host.worker import main; main()"
+)
+GRACE_S = 5.0
+"""Time that a process gets to clean up when it is told to stop."""
+TAIL_BYTES = 20_000
+
+
+class Task(NamedTuple):
+    """What a process can be asked for: to make a `step`, or to `deploy` one."""
+
+    what: str
+    key: str
+
+
+Message = Mapping[str, Any]
+
+
+@define(eq=False)
+class Worker:
+    """A process that does one task at a time; one that died is replaced when there is more to do."""
+
+    told: Mapping[str, Any]
+    inbox: SimpleQueue[tuple[Worker, Message]]
+    task: Task | None = None
+    process: subprocess.Popen[str] | None = None
+    output: IO[bytes] | None = None
+
+    def begin(self, task: Task) -> None:
+        """Ask for `task`; what comes of it is put into the inbox."""
+        self.task = task
+        if self.process is None:
+            self._start()
+        self._say({"do": task.what, "key": task.key})
+
+    def _start(self) -> None:
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-c", BEGIN],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.output,
+            text=True,
+            encoding="utf-8",
+        )
+        self._say(sys.path)
+        self._say(self.told)
+        threading.Thread(target=self._listen, args=(self.process,), daemon=True).start()
+
+    def _say(self, line: object) -> None:
+        assert self.process is not None
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it died; its end is in the inbox, or will be
+            self.process.stdin.write(json.dumps(line) + "\n")
+            self.process.stdin.flush()
+
+    def _listen(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        for line in process.stdout:
+            self.inbox.put((self, json.loads(line)))
+        self.inbox.put((self, {"kind": "died", "code": process.wait()}))
+
+    def last_words(self) -> str:
+        """The end of what the process wrote to its standard output and error."""
+        assert self.output is not None
+        size = self.output.seek(0, 2)
+        self.output.seek(max(0, size - TAIL_BYTES))
+        return self.output.read().decode(errors="replace").strip()
+
+    def stop(self) -> None:
+        """The process is told to end: at once if it is idle, after it has cleaned up if it is busy."""
+        if self.process and self.task:
+            self.process.terminate()
+        elif self.process and self.process.stdin:
+            self.process.stdin.close()
+
+    def end(self) -> None:
+        """The process is gone."""
+        if self.process is None:
+            return
+        try:
+            self.process.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+class Crew:
+    """`jobs` processes at most, which share the tasks of one run."""
+
+    def __init__(self, context: RunContext, log: Path, jobs: int) -> None:
+        spec, store = context.spec.model_dump(mode="json"), context.store.root.resolve()
+        told = {"spec": spec, "store": str(store), "log": str(log.resolve())}
+        self.inbox: SimpleQueue[tuple[Worker, Message]] = SimpleQueue()
+        self.idle = [Worker(told, self.inbox) for _ in range(jobs)]
+        self.busy: list[Worker] = []
+
+    def carry_out(self, tasks: Mapping[Task, Sequence[Task]]) -> Generator[tuple[Task, Message], None, None]:
+        """Every message about each task; one begins when those that it waits for are done, earlier ones first.
+
+        A task that `failed` or `died` holds up those that wait for it, and no others. No process is left at the end.
+        """
+        order, rank = TopologicalSorter(tasks), {task: place for place, task in enumerate(tasks)}
+        order.prepare()
+        waiting: list[tuple[int, Task]] = []
+        try:
+            while True:
+                for task in order.get_ready():
+                    heappush(waiting, (rank[task], task))
+                while waiting and self.idle:
+                    yield self._begin(heappop(waiting)[1]), {"kind": "begun"}
+                if not self.busy:
+                    return
+                for task, message in self._news():
+                    if message["kind"] == "done":
+                        order.done(task)
+                    yield task, message
+        finally:
+            for worker in (*self.busy, *self.idle):
+                worker.stop()
+            for worker in (*self.busy, *self.idle):
+                worker.end()
+
+    def _begin(self, task: Task) -> Task:
+        self.busy.append(worker := self.idle.pop())
+        worker.begin(task)
+        return task
+
+    def _news(self) -> Iterator[tuple[Task, Message]]:
+        """The next message, if it is about a task."""
+        worker, message = self.inbox.get()
+        if message["kind"] == "died":
+            message = {**message, "output": worker.last_words()}
+            worker.process = None
+        if (task := worker.task) and message["kind"] in ("done", "failed", "died"):
+            worker.task = None
+            self.busy.remove(worker)
+            self.idle.append(worker)
+        if task:
+            yield task, message
+
+
+def check_plugins(context: RunContext) -> None:
+    """Everything that the run asks for can be found by another process, too.
+
+    Raises:
+        SpecError: a part is known to this process alone.
+    """
+    spec = context.spec
+    installed = {plugin.name for plugin in context.host.plugins if plugin.distribution}
+    parts = [spec.backbone, spec.dataset, *spec.stages, *(spec.runtimes or ()), *([spec.task] if spec.task else ())]
+    if alone := dict.fromkeys(part.name for part in parts if part.plugin not in installed):
+        what = f"{', '.join(alone)}: known to this process alone, so that no other can run it"
+        raise SpecError(Problem("jobs", what, "run with one job, or make it a plugin of an installed package"))
