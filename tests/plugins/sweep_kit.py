@@ -1,0 +1,153 @@
+"""One of each of torchvision's classification families through the whole pipeline and both runtimes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from attrs import field, frozen
+from stage_kit import context
+from torch import Tensor, nn
+
+from pqd_core import Arrays, Data, DataInfo, Training
+from pqd_distill import LogitKdSettings, logit_kd
+from pqd_int8 import Int8QatSettings, int8_qat
+from pqd_prune import MagnitudeSettings, magnitude
+from pqd_runtimes import RUNTIMES, onnx_graph
+from pqd_vision import torchvision_model
+from pqd_vision.settings import TorchvisionModel
+
+IMAGES = 16
+ONE_STEP = Training(lr=1e-3, batch_size=IMAGES, augment=False)
+STAGES: tuple[tuple[Any, Any], ...] = (
+    (magnitude, MagnitudeSettings(sparsity=0.7, training=ONE_STEP)),
+    (int8_qat, Int8QatSettings(weight_range="full", calibration_images=IMAGES, training=ONE_STEP)),
+    (logit_kd, LogitKdSettings(training=ONE_STEP)),
+)
+
+
+@frozen
+class Family:
+    """The smallest member of a family, and the smallest images that it takes."""
+
+    name: str
+    model: str
+    size: int = 32
+    kwargs: dict[str, Any] = field(factory=dict)
+
+
+FAMILIES = (
+    Family("AlexNet", "alexnet", 64),
+    Family("VGG", "vgg11_bn"),
+    Family("ResNet", "resnet18"),
+    Family("ResNeXt", "resnext50_32x4d"),
+    Family("Wide ResNet", "wide_resnet50_2"),
+    Family("SqueezeNet", "squeezenet1_1"),
+    Family("DenseNet", "densenet121"),
+    Family("GoogLeNet", "googlenet"),
+    Family("Inception v3", "inception_v3", 75),
+    Family("ShuffleNet v2", "shufflenet_v2_x0_5"),
+    Family("MobileNet v2", "mobilenet_v2"),
+    Family("MobileNet v3", "mobilenet_v3_small"),
+    Family("MNASNet", "mnasnet0_5"),
+    Family("EfficientNet", "efficientnet_b0"),
+    Family("EfficientNet v2", "efficientnet_v2_s"),
+    Family("RegNet", "regnet_x_400mf"),
+    Family("ConvNeXt", "convnext_tiny"),
+    Family("ViT", "vit_b_32", 32, {"image_size": 32}),
+    Family("Swin", "swin_t"),
+    Family("MaxViT", "maxvit_t", 224),
+)
+
+
+@frozen
+class Agreement:
+    """How far a deployed file's outputs are from the simulated network's, in units of what the outputs tell.
+
+    That unit is the standard deviation of an output over the images: an error next to it loses no information.
+    """
+
+    rms: float
+    largest: float
+    changed: int
+    """Predictions that differ."""
+
+
+@frozen
+class Outcome:
+    """What became of one family."""
+
+    layers: int
+    int8_layers: int
+    parameters: int
+    seconds: float
+    agreement: dict[str, Agreement]
+
+
+def sweep(family: Family, folder: Path) -> Outcome:
+    """Prune, quantize, distill for one step each, deploy to both runtimes, compare."""
+    began = time.perf_counter()
+    torch.manual_seed(0)
+    data = blobs(family.size)
+    settings = TorchvisionModel(name=family.model, kwargs=family.kwargs)
+    model = torchvision_model.build(settings, data.info)
+    images = (torch.from_numpy(data.test.images).float() / 255 - 0.5) / 0.25  # type: ignore[union-attr]
+    enliven(model, images)
+    parameters = sum(p.numel() for p in model.parameters())
+    teacher, facts = torchvision_model.build(settings, data.info).eval(), {}
+    teacher.load_state_dict(model.state_dict())
+    for stage, stage_settings in STAGES:
+        around = context(epochs=1, facts=facts, teacher=teacher, data=data)
+        model = stage.run(stage.restructure(model, stage_settings, around), stage_settings, around)
+        facts = around.facts
+    with torch.no_grad():
+        simulated = model.eval()(images).numpy()
+    frozen_model = int8_qat.freeze(model)
+    agreement, shared = {}, folder / "shared"
+    shared.mkdir()
+    for record in (record for record in RUNTIMES if record.name in ("onnxruntime", "openvino")):
+        (own := folder / record.name).mkdir()
+        runtime, chosen = record.implementation(), record.settings()
+        file = runtime.export(frozen_model, torch.zeros(2, *data.info.shape), own, shared, chosen)
+        agreement[record.name] = compare(simulated, runtime.open_session(file, 1, chosen)(images.numpy()))
+    types = [weight.dtype for weight in onnx_graph.weights(shared / "model.onnx").values()]
+    seconds = time.perf_counter() - began
+    return Outcome(len(types), sum(t == np.int8 for t in types), parameters, seconds, agreement)
+
+
+def compare(simulated: np.ndarray, deployed: np.ndarray) -> Agreement:
+    """How far `deployed` is from `simulated`, both (images, classes)."""
+    error, unit = deployed - simulated, float(simulated.std(0).mean())
+    changed = int((deployed.argmax(1) != simulated.argmax(1)).sum())
+    return Agreement(float(np.sqrt((error**2).mean())) / unit, float(abs(error).max()) / unit, changed)
+
+
+def blobs(size: int) -> Data:
+    """Random images of large coloured squares, so that they survive pooling."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (IMAGES, 3, 4, 4), dtype=np.uint8)
+    repeats = -(-size // 4)
+    images = coarse.repeat(repeats, 2).repeat(repeats, 3)[:, :, :size, :size]
+    split = Arrays(np.ascontiguousarray(images), np.arange(IMAGES, dtype=np.int64) % 10)
+    return Data(DataInfo("blobs", (3, size, size), 10, (0.5,) * 3, (0.25,) * 3), split, split)
+
+
+@torch.no_grad()
+def enliven(model: nn.Module, images: Tensor) -> None:
+    """The untrained network tells images apart: fresh ones answer all images alike, some with nothing but zeros."""
+    for name, parameter in model.named_parameters():
+        if "layer_scale" in name:
+            parameter.fill_(0.3)
+        elif parameter.dim() > 1 and not parameter.any():
+            nn.init.normal_(parameter, std=0.02)
+    norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    model.train()(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
