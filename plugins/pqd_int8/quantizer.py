@@ -3,9 +3,14 @@
 Runtimes fuse `dequantize -> operator -> quantize` into one integer operator, so a value has to be on a grid wherever
 such an operator reads or writes it:
 
-- what a convolution or linear layer reads, its weight, and what it writes after its batch norm and ReLU;
+- what a convolution or linear layer reads, and its weight;
+- what a convolution writes after its batch norm and ReLU;
 - both operands and the result (after ReLU) of a residual addition;
 - what an average pool reads and writes.
+
+Runtimes let a linear layer write float, so what it writes is on a grid only if an integer operator reads it. Matrix
+products of attention, softmax, layer norms and GELU stay float: they have no weights, or no integer kernel in both
+runtimes. A residual stream that layer norms read stays float with them, since rounding it would buy no kernel.
 
 Each value is quantized once, where it is computed, so all its readers see the same numbers. Operators that only move
 values (max pool, flatten, ...) need no grid of their own. The network's result stays float.
@@ -73,9 +78,11 @@ class Int8Quantizer(Quantizer):  # type: ignore[misc]
         for node, name in quantizable(model):
             if name in self.layers:
                 node.meta[Q_ANNOTATION_KEY] = QuantizationAnnotation({_weight_of(node): self.weight}, _annotated=True)
-                self._on_grid(origin(node.args[0], model), end_of_chain(node, model))
+                self._on_grid(origin(node.args[0], model))
+                if node.target is not A.linear.default:
+                    self._on_grid(end_of_chain(node, model))
         for node in model.graph.nodes:
-            if node.target in ADDS and all(_is_activation(operand) for operand in node.args[:2]):
+            if node.target in ADDS and _is_residual(node) and not _is_normalized(node):
                 self._on_grid(*(origin(operand, model) for operand in node.args[:2]), end_of_chain(node, model))
             elif node.target in AVERAGES:
                 self._on_grid(origin(node.args[0], model), node)
@@ -107,6 +114,17 @@ def _weight_of(node: Node) -> Node:
 def _is_activation(operand: object) -> bool:
     """A computed value; not a number, and not a parameter such as a position embedding."""
     return isinstance(operand, Node) and operand.op != "get_attr"
+
+
+def _is_residual(addition: Node) -> bool:
+    return all(_is_activation(operand) for operand in addition.args[:2])
+
+
+def _is_normalized(node: Node) -> bool:
+    """A layer norm reads the value that `node` computes, or what only moves it does."""
+    return any(
+        user.target is A.layer_norm.default or (user.target in MOVES and _is_normalized(user)) for user in node.users
+    )
 
 
 def origin(node: object, model: GraphModule) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from pqd_vision.settings import TorchvisionModel
 IMAGES = 16
 ONE_STEP = Training(lr=1e-3, batch_size=IMAGES, augment=False)
 STAGES: tuple[tuple[Any, Any], ...] = (
-    (magnitude, MagnitudeSettings(sparsity=0.7, training=ONE_STEP)),
+    (magnitude, MagnitudeSettings(sparsity=0.7, scope="layer", training=ONE_STEP)),
     (int8_qat, Int8QatSettings(weight_range="full", calibration_images=IMAGES, training=ONE_STEP)),
     (logit_kd, LogitKdSettings(training=ONE_STEP)),
 )
@@ -97,8 +98,7 @@ def sweep(family: Family, folder: Path) -> Outcome:
     images = (torch.from_numpy(data.test.images).float() / 255 - 0.5) / 0.25  # type: ignore[union-attr]
     enliven(model, images)
     parameters = sum(p.numel() for p in model.parameters())
-    teacher, facts = torchvision_model.build(settings, data.info).eval(), {}
-    teacher.load_state_dict(model.state_dict())
+    teacher, facts = copy.deepcopy(model), {}
     for stage, stage_settings in STAGES:
         around = context(epochs=1, facts=facts, teacher=teacher, data=data)
         model = stage.run(stage.restructure(model, stage_settings, around), stage_settings, around)
@@ -137,17 +137,32 @@ def blobs(size: int) -> Data:
 
 @torch.no_grad()
 def enliven(model: nn.Module, images: Tensor) -> None:
-    """The untrained network tells images apart: fresh ones answer all images alike, some with nothing but zeros."""
+    """The untrained network tells images apart: fresh ones answer all images alike, some with nothing but zeros.
+
+    Each layer's outputs have mean 0 and deviation 1 over the images, by its weight and bias or by its batch norm.
+    """
     for name, parameter in model.named_parameters():
         if "layer_scale" in name:
             parameter.fill_(0.3)
         elif parameter.dim() > 1 and not parameter.any():
             nn.init.normal_(parameter, std=0.02)
     norms = [part for part in model.modules() if isinstance(part, nn.BatchNorm2d)]
-    momenta = [norm.momentum for norm in norms]
+    layers = [part for part in model.modules() if isinstance(part, nn.Conv2d | nn.Linear) and part.bias is not None]
+    hooks = [layer.register_forward_hook(_normalize) for layer in layers]
     for norm in norms:
-        norm.momentum = 1.0
+        norm.momentum = 1.0  # for good: a single step has to undo what pruning did to the statistics
     model.train()(images)
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    for hook in hooks:
+        hook.remove()
     model.eval()
+
+
+def _normalize(layer: nn.Conv2d | nn.Linear, _: object, outputs: Tensor) -> Tensor:
+    channels = 1 if isinstance(layer, nn.Conv2d) else outputs.dim() - 1
+    others = [axis for axis in range(outputs.dim()) if axis != channels]
+    mean, deviation = outputs.mean(others), outputs.std().clamp(min=1e-6)
+    assert layer.bias is not None
+    layer.weight.div_(deviation)
+    layer.bias.sub_(mean).div_(deviation)
+    shape = [-1 if axis == channels else 1 for axis in range(outputs.dim())]
+    return (outputs - mean.view(shape)) / deviation

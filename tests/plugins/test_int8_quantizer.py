@@ -65,6 +65,24 @@ def test_each_value_of_an_integer_operator_is_on_one_grid(
     assert quantized_values(prepared(Net(forward))) == expected
 
 
+class Block(nn.Module):
+    """A transformer's MLP with its residual, after a convolution that makes patches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches, self.norm, self.after = nn.Conv2d(1, 8, 4, 4), nn.LayerNorm(8), nn.LayerNorm(8)
+        self.up, self.down, self.head = nn.Linear(8, 16), nn.Linear(16, 8), nn.Linear(8, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.patches(images).flatten(2).transpose(1, 2)
+        x = x + self.down(F.gelu(self.up(self.norm(x))))
+        return self.head(self.after(x)[:, 0])
+
+
+def test_what_layer_norms_and_gelu_read_stays_float() -> None:
+    assert quantized_values(prepared(Block())) == ["images", "conv2d", "layer_norm", "gelu", "select"]
+
+
 def test_a_preactivation_network_is_on_grids_throughout() -> None:
     graph = prepared(network())
     assert quantized_values(graph) == [
