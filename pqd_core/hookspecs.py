@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pqd_core.plan import Plan, Step
     from pqd_core.records import (
         BackboneDef,
+        CheckupDef,
         CommandDef,
         DatasetDef,
         MeasurerDef,
@@ -78,6 +79,12 @@ def pqd_recipes() -> Iterable[RecipeDef]:
 @hookspec
 def pqd_commands() -> Iterable[CommandDef]:
     """Bring commands of the command line."""
+    raise NotImplementedError
+
+
+@hookspec
+def pqd_checkups() -> Iterable[CheckupDef]:
+    """Bring checkups of the machine and of what is installed, for `pqd doctor`."""
     raise NotImplementedError
 
 

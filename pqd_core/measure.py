@@ -41,7 +41,7 @@ class Measurement:
     """How many observations the value rests on."""
     provenance: Mapping[str, Any] = field(factory=dict)
     """How it was measured. A true `error` says that a missing number failed, rather than does not apply: the run is
-    then incomplete, and the number is measured again next time."""
+    then incomplete, and the number is measured again next time. A `caution` is a sentence that the report repeats."""
     missing: str | None = None
 
 

@@ -185,4 +185,22 @@ class CommandDef:
     """A whole command line, shown at the end of the help."""
 
 
-Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | TaskDef | RecipeDef | CommandDef
+@frozen
+class Finding:
+    """One thing that `pqd doctor` tells: what is so, whether that is well, and what to do if not."""
+
+    text: str = field(validator=min_len(1))
+    ok: bool = True
+    advice: str = ""
+
+
+@frozen(kw_only=True)
+class CheckupDef:
+    """What `pqd doctor` asks a plugin: `load` names a function that returns or yields `Finding`s, within a second."""
+
+    name: str = field(validator=matches_re(NAME))
+    summary: str = field(validator=min_len(1))
+    load: str | Callable[[], Any]
+
+
+Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | TaskDef | RecipeDef | CommandDef | CheckupDef

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pqd_core import Plan, Problem, Settings, StageDef, Training, hookimpl
+from pqd_core import CheckupDef, Plan, Problem, Settings, StageDef, Training, hookimpl
 
 Observer = Literal["moving-average", "min-max", "percentile", "mse"]
 
@@ -103,3 +103,9 @@ def pqd_check_plan(plan: Plan) -> Iterable[Problem]:
         if freeze is not None and freeze > step.epochs:
             what = f"is {freeze}, but the stage trains for {step.epochs} epochs in {' -> '.join(step.pipeline)}"
             yield Problem(f"{step.name}.batch_norm_freeze_epoch", what, f"write at most {step.epochs}")
+
+
+@hookimpl
+def pqd_checkups() -> Iterable[CheckupDef]:
+    """Whether this CPU's INT8 arithmetic is exact."""
+    yield CheckupDef(name="int8", summary="Whether sums saturate.", load="pqd_int8.checkups:saturation")

@@ -9,7 +9,7 @@ from math import ceil
 
 from pydantic import Field
 
-from pqd_core import CommandDef, MeasurerDef, MetricDef, Settings, hookimpl
+from pqd_core import CheckupDef, CommandDef, MeasurerDef, MetricDef, Settings, hookimpl
 
 ACCURACY = MetricDef("accuracy", "1", "higher")
 ACCURACY_TOP5 = MetricDef("accuracy_top5", "1", "higher", headline=False)
@@ -55,6 +55,11 @@ class LatencySettings(Settings):
     rounds: int = Field(
         default=18, ge=5, description="Turns of each file over all its processes at least, in an order shuffled anew."
     )
+    retakes: int = Field(
+        default=3,
+        ge=0,
+        description="How often a turn is taken again if other programs took the cores; the calmest one counts.",
+    )
     warmup_s: float = Field(default=1.0, gt=0, description="Seconds after which a warm-up that is not steady ends.")
     warmup_tolerance: float = Field(
         default=0.05, gt=0, description="Steady: this share at most lies between the medians of three blocks in a row."
@@ -85,6 +90,16 @@ def pqd_commands() -> list[CommandDef]:
             load="pqd_measure.bench:bench",
             example="pqd bench float.onnx int8.onnx int8.xml int8.pt2@torch,mode=compiled --images data.npz",
         )
+    ]
+
+
+@hookimpl
+def pqd_checkups() -> list[CheckupDef]:
+    """What spoils measurements, and what can be measured."""
+    return [
+        CheckupDef(name="noise", summary="How far identical work spreads.", load="pqd_measure.checkups:noise"),
+        CheckupDef(name="clock", summary="What rules the CPU's clock.", load="pqd_measure.checkups:clock"),
+        CheckupDef(name="energy", summary="Energy counters.", load="pqd_measure.checkups:energy"),
     ]
 
 

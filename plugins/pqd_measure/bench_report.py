@@ -20,7 +20,7 @@ from pqd_measure import TIMED_METRICS
 from pqd_measure.bench_files import BenchFile
 from pqd_measure.comparison import Comparison, sentences
 from pqd_measure.estimates import SPREAD_IS, Estimate
-from pqd_measure.findings import HOW, Finding, Missing, caution, details, provenance
+from pqd_measure.findings import HOW, Found, Missing, caution, details, provenance
 
 TITLES = {
     "latency_ms": "latency",
@@ -57,7 +57,7 @@ def _table(compared: Comparison) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
 
 
-def _cell(name: str, found: Finding) -> str:
+def _cell(name: str, found: Found) -> str:
     if isinstance(found, Missing):
         return "missing"
     reach = f" ± {found.relative:.1%}" if found.relative < 1 else " ± over 100%"
@@ -107,13 +107,13 @@ def _file_json(compared: Comparison, one: BenchFile) -> dict[str, Any]:
         return told | {"missing": timed.failure}
     more, found = details(timed), compared.found[one.label]
     return told | {
-        "caution": caution(found, compared.settings),
+        "caution": caution(timed, found, compared.settings),
         "how": provenance(timed, compared.settings, compared.threads),
         "metrics": {name: _metric_json(name, finding) | more.get(name, {}) for name, finding in found.items()},
     }
 
 
-def _metric_json(name: str, finding: Finding) -> dict[str, Any]:
+def _metric_json(name: str, finding: Found) -> dict[str, Any]:
     if isinstance(finding, Missing):
         return {"value": None, "unit": UNITS[name], "missing": finding.reason}
     measured = {"measured": HOW[name]} if name in HOW else {}

@@ -11,7 +11,7 @@ from attrs import define, field
 from pqd_measure import LatencySettings
 from pqd_measure.bench_files import BenchFile
 from pqd_measure.estimates import SPREAD_IS, Estimate, paired_ratio
-from pqd_measure.findings import Finding, Missing, caution, findings, provenance
+from pqd_measure.findings import Found, Missing, caution, findings, provenance
 from pqd_measure.side_by_side import Timed
 
 
@@ -25,7 +25,7 @@ class Comparison:
     settings: LatencySettings
     threads: int
     images: Path | None
-    found: dict[str, dict[str, Finding]] = field(init=False)
+    found: dict[str, dict[str, Found]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         against = self.timed[self.baseline.label]
@@ -85,7 +85,7 @@ def _ranking(compared: Comparison) -> Iterator[str]:
 def _doubts(compared: Comparison) -> Iterator[str]:
     standing = compared.standing
     for one in standing:
-        if told := caution(compared.found[one.label], compared.settings):
+        if told := caution(compared.timed[one.label], compared.found[one.label], compared.settings):
             yield f"{one.label}: {told}; see that nothing else runs, or give more --rounds or --processes"
     hows = {one.label: provenance(compared.timed[one.label], compared.settings, compared.threads) for one in standing}
     if restless := [label for label, how in hows.items() if not how["steady"]]:

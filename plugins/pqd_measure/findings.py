@@ -14,6 +14,8 @@ from pqd_measure.side_by_side import Timed
 
 PAGE = 4096
 """Memory is counted in pages; less than one is none that could be seen."""
+BUSY = 0.2
+"""A larger share of disturbed turns is worth a word."""
 ISOLATION = "fresh processes for each file, one after the other; all files in rounds of shuffled order"
 HOW = {
     "load_ms": "the runtime imported, the file in the page cache",
@@ -32,10 +34,10 @@ class Missing:
     error: bool = False
 
 
-Finding = Estimate | Missing
+Found = Estimate | Missing
 
 
-def findings(timed: Timed, reference: Timed | Missing, settings: LatencySettings) -> dict[str, Finding]:
+def findings(timed: Timed, reference: Timed | Missing, settings: LatencySettings) -> dict[str, Found]:
     """Each metric's estimate, or why there is none; `reference` is what `latency_ratio` is against."""
     if timed.failure is not None:
         return {metric.name: Missing(timed.failure, error=True) for metric in TIMED_METRICS}
@@ -52,7 +54,7 @@ def findings(timed: Timed, reference: Timed | Missing, settings: LatencySettings
     }
 
 
-def _ratio(timed: Timed, reference: Timed | Missing, seed: int) -> Finding:
+def _ratio(timed: Timed, reference: Timed | Missing, seed: int) -> Found:
     if isinstance(reference, Missing):
         return reference
     if reference.failure is not None:
@@ -60,14 +62,14 @@ def _ratio(timed: Timed, reference: Timed | Missing, seed: int) -> Finding:
     return estimates.paired_ratio(timed.times_ms, reference.times_ms, seed)
 
 
-def _memory(timed: Timed, seed: int) -> Finding:
+def _memory(timed: Timed, seed: int) -> Found:
     told = [visit.memory for visit in timed.visits]
     if "missing" in told[0]:
         return Missing(told[0]["missing"])
     return estimates.median(np.array([max(one["memory_bytes"], PAGE) for one in told], float), seed)
 
 
-def _energy(timed: Timed, seed: int) -> Finding:
+def _energy(timed: Timed, seed: int) -> Found:
     if reason := timed.visits[0].opened["no_energy"]:
         return Missing(reason)
     spent = timed.energy_mj
@@ -79,7 +81,7 @@ def _energy(timed: Timed, seed: int) -> Finding:
 def provenance(timed: Timed, settings: LatencySettings, threads: int) -> dict[str, Any]:
     """How a file's times came about, as it is kept with each of them."""
     visits = timed.visits
-    warm = [visit.warm for visit in visits]
+    warm, turns = [visit.warm for visit in visits], [turn for visit in visits for turn in visit.turns]
     return {
         "threads": threads,
         "batch": settings.batch,
@@ -89,7 +91,9 @@ def provenance(timed: Timed, settings: LatencySettings, threads: int) -> dict[st
         "steady": all(one["steady"] for one in warm),
         "warmup_inferences": sum(one["inferences"] for one in warm),
         "warmup_s": round(sum(one["seconds"] for one in warm), 3),
-        "preempted": sum(turn["preempted"] for visit in visits for turn in visit.turns),
+        "disturbed": timed.disturbed,
+        "taken_again": sum(turn["takes"] - 1 for turn in turns),
+        "preempted": sum(turn["preempted"] for turn in turns),
         "cpus": visits[0].opened["pinned"],
         "isolation": ISOLATION,
         "order_seed": settings.seed,
@@ -107,15 +111,14 @@ def details(timed: Timed) -> Mapping[str, dict[str, Any]]:
     }
 
 
-def caution(found: Mapping[str, Finding], settings: LatencySettings) -> str | None:
+def caution(timed: Timed, found: Mapping[str, Found], settings: LatencySettings) -> str | None:
     """A sentence if another measurement could come out far from this one."""
+    if timed.disturbed > BUSY * sum(len(visit.turns) for visit in timed.visits):
+        return f"other programs took the cores during more than {BUSY:.0%} of the turns, each taken again several times"
     for metric in ("latency_ratio", "latency_ms"):
         finding = found[metric]
         if isinstance(finding, Estimate):
             if finding.relative <= settings.noise_limit:
                 return None
-            return (
-                f"{metric} is noisy: another measurement may differ by {finding.relative:.0%}, "
-                f"over the limit of {settings.noise_limit:.0%}"
-            )
+            return f"{metric} is noisy: another measurement may differ by more than {settings.noise_limit:.0%}"
     return None

@@ -12,7 +12,7 @@ from pqd_core import Deployed, MeasureContext, Measurement, MetricDef, eval_batc
 from pqd_measure import TIMED_METRICS, LatencySettings
 from pqd_measure.cells import missing, number
 from pqd_measure.estimates import SPREAD_IS
-from pqd_measure.findings import HOW, Finding, Missing, caution, details, findings, provenance
+from pqd_measure.findings import HOW, Found, Missing, caution, details, findings, provenance
 from pqd_measure.rounds import groups_with_references
 from pqd_measure.side_by_side import Subject, Timed, time_side_by_side
 
@@ -78,19 +78,17 @@ def _against(candidate: Deployed, reference: int | None, timed: dict[int, Timed]
     return timed[reference]
 
 
-def _measurements(
-    found: dict[str, Finding], timed: Timed, settings: LatencySettings, threads: int
-) -> list[Measurement]:
+def _measurements(found: dict[str, Found], timed: Timed, settings: LatencySettings, threads: int) -> list[Measurement]:
     if timed.failure is not None:
         # `error` keeps the core from storing it as this file's result
         return [missing(metric, timed.failure, error=True) for metric in TIMED_METRICS]
-    how, more, told = provenance(timed, settings, threads), details(timed), caution(found, settings)
+    how, more, told = provenance(timed, settings, threads), details(timed), caution(timed, found, settings)
     if told:
         how["caution"] = told
     return [_cell(metric, found[metric.name], timed, how | more.get(metric.name, {})) for metric in TIMED_METRICS]
 
 
-def _cell(metric: MetricDef, finding: Finding, timed: Timed, how: dict[str, Any]) -> Measurement:
+def _cell(metric: MetricDef, finding: Found, timed: Timed, how: dict[str, Any]) -> Measurement:
     if isinstance(finding, Missing):
         return missing(metric, finding.reason, **({"error": True} if finding.error else {}))
     observed = {"interval": [finding.low, finding.high], "spread_is": SPREAD_IS}

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pqd_measure import energy, memory
+from pqd_measure.waiting import waited_ns, waited_share
 
 if TYPE_CHECKING:
     from pqd_core import Session
@@ -33,6 +34,7 @@ BLOCK_S = 0.05
 BLOCK_LEAST = 3
 """A warm-up block lasts this long and holds at least so many inferences."""
 STEADY_BLOCKS = 3
+MOST_SAID = 500
 OUT_OF_MEMORY = re.compile("bad_alloc|bad allocation|alloc.*fail|fail.*alloc|out of memory", re.IGNORECASE)
 
 
@@ -91,17 +93,20 @@ class Bench:
         }
 
     def turn(self, untimed_s: float, count: int) -> dict[str, Any]:
-        """`count` inferences, timed, after `untimed_s` of others; how often a core was taken away, and the energy."""
+        """`count` inferences, timed, after `untimed_s` of others; the energy, and how far others took the cores."""
         began = time.perf_counter()
         while time.perf_counter() - began < untimed_s:
             self._times_ms(1)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        energy_before = energy.read_uj(self._counters)
+        waited, energy_before, began_ns = waited_ns(), energy.read_uj(self._counters), time.perf_counter_ns()
         times_ms = self._times_ms(count)
-        energy_after = energy.read_uj(self._counters)
-        preempted = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before
-        spent = energy.spent_uj(self._counters, energy_before, energy_after) if self._counters else None
-        return {"times_ms": times_ms, "preempted": preempted, "energy_uj": spent}
+        span_ns, energy_after = time.perf_counter_ns() - began_ns, energy.read_uj(self._counters)
+        return {
+            "times_ms": times_ms,
+            "waited": waited_share(waited, waited_ns(), span_ns),
+            "preempted": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before,
+            "energy_uj": energy.spent_uj(self._counters, energy_before, energy_after) if self._counters else None,
+        }
 
     def memory(self) -> dict[str, Any]:
         """What the file adds to this process, at its peak."""
@@ -183,8 +188,8 @@ def _reason(error: Exception) -> str:
     said = str(error) if isinstance(error, PqdError) else f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(said):
         allowed, _ = resource.getrlimit(resource.RLIMIT_DATA)
-        return f"it takes more memory than the {allowed // 2**20} MB that its process may have ({said})"
-    return said
+        return f"it takes more memory than the {allowed // 2**20} MB that its process may have"
+    return " ".join(said.split())[:MOST_SAID]
 
 
 if __name__ == "__main__":

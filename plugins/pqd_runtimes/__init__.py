@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pqd_core import RuntimeDef, Settings, hookimpl
+from pqd_core import CheckupDef, RuntimeDef, Settings, hookimpl
 
 MAX_MEGABYTES = 2048
 
@@ -79,3 +79,9 @@ RUNTIMES = (
 def pqd_runtimes() -> Iterable[RuntimeDef]:
     """Bring the runtimes."""
     return RUNTIMES
+
+
+@hookimpl
+def pqd_checkups() -> Iterable[CheckupDef]:
+    """Whether the runtimes load."""
+    yield CheckupDef(name="runtimes", summary="The runtimes and their versions.", load="pqd_runtimes.checkups:runtimes")

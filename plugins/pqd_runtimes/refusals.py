@@ -26,10 +26,10 @@ def told_as(where: str | Path, what: str, hint: str = "") -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What the error at the root of a chain says first; the others say only that something failed."""
+    """What the error at the root of a chain says first; the others, and OpenVINO's first lines, say only where."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = (line.strip() for line in str(error).splitlines())
+    lines = (line.strip() for line in str(error).splitlines() if not line.startswith("Exception from"))
     return next(filter(None, lines), type(error).__name__)[:300]
 
 

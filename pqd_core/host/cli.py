@@ -131,6 +131,22 @@ def recipes() -> None:
     typer.echo(recipes_text(default_host()))
 
 
+@app.command(epilog="Example: pqd doctor")
+def doctor(as_json: JsonOption = False) -> None:
+    """Look at this machine and at what is installed: CPU, threads, runtimes, noise, the store, plugins."""
+    from attrs import asdict
+
+    from pqd_core.host.doctor import examine
+    from pqd_core.host.plugins import default_host
+
+    told = examine(default_host())
+    if as_json:
+        typer.echo(json.dumps([asdict(one) for one in told], indent=1))
+        return
+    for one in told:
+        typer.echo(str(one))
+
+
 def _version(wanted: bool) -> None:
     if wanted:
         typer.echo(f"pqd {__version__}")

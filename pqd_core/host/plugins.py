@@ -19,6 +19,7 @@ from pqd_core.host.log import get_logger
 from pqd_core.host.registry import Registry
 from pqd_core.records import (
     BackboneDef,
+    CheckupDef,
     CommandDef,
     DatasetDef,
     FactDef,
@@ -38,6 +39,7 @@ BRINGS: Mapping[str, tuple[str, type]] = {
     "pqd_tasks": ("task", TaskDef),
     "pqd_recipes": ("recipe", RecipeDef),
     "pqd_commands": ("command", CommandDef),
+    "pqd_checkups": ("checkup", CheckupDef),
 }
 RESERVED = {"use", "epochs"}
 

@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 from attrs import define, field, frozen
 
 from pqd_core.host.errors import Problem, did_you_mean
-from pqd_core.records import CommandDef, ComponentDef, RecipeDef
+from pqd_core.records import CheckupDef, CommandDef, ComponentDef, RecipeDef
 
-R = TypeVar("R", bound=ComponentDef | RecipeDef | CommandDef)
+R = TypeVar("R", bound=ComponentDef | RecipeDef | CommandDef | CheckupDef)
 
 
 @frozen

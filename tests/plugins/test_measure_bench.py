@@ -22,6 +22,7 @@ from pqd_core import DataError, RuntimeDef, installed
 from pqd_core.host import plugins
 from pqd_core.host.cli import main
 from pqd_core.testing import toy_host
+from pqd_measure import side_by_side
 from pqd_measure.bench_files import read_files
 from pqd_measure.bench_images import Unfit, fitting_shape, random_images, read_images
 
@@ -81,7 +82,8 @@ def test_one_file_given_twice_cannot_be_told_apart_from_itself(bench: Callable[.
     assert "a.npy@linear,sleep_ms=3 #2" in sentence
 
 
-def test_noise_is_said(bench: Callable[..., Said]) -> None:
+def test_noise_is_said(bench: Callable[..., Said], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "DISTURBED", 1e9)  # whatever else runs beside the tests
     said = bench("a.npy@linear,sleep_ms=1", "a.npy", *QUICK, "--noise-limit", "0")
     assert "latency_ratio is noisy: another measurement may differ by " in said.out
 

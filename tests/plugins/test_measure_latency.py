@@ -147,6 +147,32 @@ def test_when_the_dense_network_fails_the_others_lose_only_their_ratio(tmp_path:
     )
 
 
+def test_a_disturbed_turn_is_taken_again_and_the_calmest_counts_whatever_its_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited, ask = iter([0.0, 0.5, 0.2, 0.3, 0.005, *[0.4, 0.1, 0.2, 0.3], *[0.0] * 99]), Worker.ask
+
+    def disturbed(self: Worker, task: str, patience_s: float, **arguments: Any) -> dict[str, Any]:
+        answer = ask(self, task, patience_s, **arguments)
+        return answer | {"waited": next(waited)} if task == "turn" else answer
+
+    monkeypatch.setattr(Worker, "ask", disturbed)
+    [row] = timed([deployed(tmp_path, "one", sleep_ms=1)], tmp_path)
+    how = row["latency_ms"].provenance
+    assert next(waited) == 0
+    assert how["taken_again"] == 3 + 3, "three times at most; nothing after a calm one"
+    assert how["disturbed"] == 1, "the third turn, at 0.1"
+    assert "caution" not in how or "other programs" not in how["caution"]
+
+
+def test_a_machine_that_is_busy_all_the_time_is_called_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "DISTURBED", -1.0)
+    [row] = timed([deployed(tmp_path, "one", sleep_ms=1)], tmp_path, retakes=1)
+    how = row["latency_ms"].provenance
+    assert how["disturbed"] == how["rounds"] == how["taken_again"] == 6
+    assert how["caution"].startswith("other programs took the cores during more than 20% of the turns")
+
+
 def test_an_interrupt_ends_every_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     candidates = [deployed(tmp_path, name) for name in "ab"]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from pqd_core.host.analysis import Analysis
 from pqd_core.host.rows import Row
+from pqd_core.host.verdicts.doubts import doubt_verdicts
 from pqd_core.host.verdicts.goals import goal_verdicts
 from pqd_core.host.verdicts.orders import order_verdicts
 from pqd_core.host.verdicts.pipelines import frontier_verdicts, pipeline_verdicts
@@ -20,4 +21,5 @@ def make_verdicts(rows: Sequence[Row], analysis: Analysis, reasons: Reasons) -> 
         *frontier_verdicts(analysis.summaries),
         *pipeline_verdicts(analysis),
         *stage_verdicts(rows, analysis.summaries, reasons),
+        *doubt_verdicts(rows),
     ]
