@@ -138,6 +138,7 @@ class RunContext:
             known_facts={name: fact for name, fact in self.host.facts.items() if name in step.facts},
             facts=facts,
             task=self.task,
+            initial=partial(self._build, step.seed, self.spec.backbone, self.spec.baseline.checkpoint),
         )
 
     def _baseline(self, step: Step) -> nn.Module:

@@ -62,6 +62,7 @@ class StageContext:
     _build: Callable[[BackboneEntry, Path | None], nn.Module]
     _known_facts: Mapping[str, FactDef] = field(factory=dict)
     task: Task = field(default=CLASSIFICATION)
+    _initial: Callable[[], nn.Module] | None = None
     """What the outputs mean, with the loss on labels and on a teacher's outputs."""
     facts: dict[str, dict[str, Tensor]] = field(factory=dict)
     """Evidence of each fact that holds, by fact; empty for a fact that needs none."""
@@ -76,6 +77,11 @@ class StageContext:
     def baseline(self) -> nn.Module:
         """A fresh copy of the dense baseline network, trained, in eval mode, on the CPU."""
         return self._baseline()
+
+    def initial(self) -> nn.Module:
+        """A fresh copy of the network that the baseline's training started from: new weights, or the checkpoint's."""
+        assert self._initial is not None, "this context was made without an initial network"
+        return self._initial()
 
     def build(self, backbone: BackboneEntry, checkpoint: Path | None) -> nn.Module:
         """Another network for the same data, with the weights of `checkpoint` (safetensors or a state dict)."""

@@ -1,4 +1,4 @@
-"""Pruning of single weights: `magnitude` and `n-m`."""
+"""Pruning of single weights: `magnitude`, `n-m` and `lottery`."""
 
 from __future__ import annotations
 
@@ -14,16 +14,21 @@ SAME_SHAPES = "single weights were removed, not channels: every layer keeps its 
 
 
 class Pruning(Settings):
-    """Which layers are pruned, when, and how the network is trained meanwhile."""
+    """Which layers are pruned, and how the network is trained meanwhile."""
 
     include: tuple[str, ...] = Field(("*",), description="Globs over layer names: what is pruned.")
     exclude: tuple[str, ...] = Field((), description="Globs over layer names: what is kept whole all the same.")
+    training: Training = Field(Training(lr=0.02), description="How the network is trained after or while it is pruned.")
+
+
+class ScheduledPruning(Pruning):
+    """When weights go."""
+
     schedule: Literal["one-shot", "gradual"] = Field(
         "one-shot", description="All at once and then training, or more and more during training."
     )
     begin: float = Field(0.0, ge=0, lt=1, description="Gradual: share of the steps after which pruning begins.")
     end: float = Field(0.5, gt=0, le=1, description="Gradual: share of the steps after which pruning has ended.")
-    training: Training = Field(Training(lr=0.02), description="How the network is trained after or while it is pruned.")
 
     @model_validator(mode="after")
     def _begins_before_it_ends(self) -> Self:
@@ -32,7 +37,7 @@ class Pruning(Settings):
         return self
 
 
-class MagnitudeSettings(Pruning):
+class MagnitudeSettings(ScheduledPruning):
     """How many weights go, and among which they are compared."""
 
     sparsity: float = Field(0.7, gt=0, lt=1, description="Share of the included weights that are zero in the end.")
@@ -42,7 +47,7 @@ class MagnitudeSettings(Pruning):
     interval: int = Field(10, ge=1, description="Gradual: optimizer steps from one pruning to the next.")
 
 
-class NMSettings(Pruning):
+class NMSettings(ScheduledPruning):
     """How many weights of how many stay."""
 
     n: int = Field(2, ge=1, description="Weights that may stay in each group.")
@@ -55,9 +60,28 @@ class NMSettings(Pruning):
         return self
 
 
+class LotterySettings(Pruning):
+    """How much goes in how many rounds, and what goes back after each."""
+
+    sparsity: float = Field(0.7, gt=0, lt=1, description="Share of the included weights that are zero in the end.")
+    scope: Literal["global", "layer"] = Field(
+        "global", description="Compare weights over all included layers, or within each layer."
+    )
+    rounds: int = Field(
+        3, ge=1, le=100, description="Prunings, each followed by its share of the epochs; at most one for each epoch."
+    )
+    rewind: Literal["learning-rate", "weights"] = Field(
+        "learning-rate",
+        description="What goes back after each pruning: the learning rate alone, or also the weights that are left.",
+    )
+    rewind_epochs: int = Field(
+        0, ge=0, description="Weights: go back to so many epochs after the start of training; they are trained anew."
+    )
+
+
 @hookimpl
 def pqd_stages() -> Iterable[StageDef]:
-    """Two stages, which leave the same evidence: a mask for each weight."""
+    """Three stages, which leave the same evidence: a mask for each weight."""
     yield StageDef(
         name="magnitude",
         kind="prune",
@@ -80,4 +104,14 @@ def pqd_stages() -> Iterable[StageDef]:
             "macs": SAME_SHAPES,
         },
         load="pqd_prune.n_m",
+    )
+    yield StageDef(
+        name="lottery",
+        kind="prune",
+        summary="Magnitude pruning in rounds; weights or learning rate are rewound after each (Renda et al. 2020).",
+        settings=LotterySettings,
+        needs=("trainable",),
+        gives=("sparse",),
+        no_gain={"latency_ms": DENSE_KERNELS, "macs": SAME_SHAPES},
+        load="pqd_prune.lottery",
     )

@@ -70,6 +70,7 @@ def context(
     teacher: nn.Module | None = None,
     build: Callable[..., nn.Module] | None = None,
     data: Data | None = None,
+    initial: nn.Module | None = None,
 ) -> StageContext:
     """The context of a step of `epochs` on the CPU; what is logged is in `log.calls`."""
     opened = data or digits()
@@ -87,6 +88,7 @@ def context(
         build=build or (lambda backbone, checkpoint: network()),
         known_facts=FACTS,
         facts=facts or {},
+        initial=lambda: initial or network(seed=7),
     )
 
 

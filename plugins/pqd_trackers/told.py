@@ -1,0 +1,39 @@
+"""What both trackers tell: names that sort well, settings one by one, numbers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def title(step: Any) -> str:
+    """A name for a step that tells pipelines, seeds and settings apart."""
+    return f"{step.label}-seed{step.seed}-{step.key[:8]}"
+
+
+def settings(step: Any) -> dict[str, str]:
+    """What was asked of a step, nested settings with dots in their names."""
+    asked = step.stage.flat() if step.stage else {}
+    return {name: str(value) for name, value in _flat(asked, "")} | {"epochs": str(step.epochs), "seed": str(step.seed)}
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def curve(artifact: Any) -> Iterator[tuple[int, dict[str, float]]]:
+    """(epoch, numbers by name) of each entry of the training curve, numbered from 1."""
+    for number, entry in enumerate(artifact.about["history"], 1):
+        yield number, {f"train/{name}": float(value) for name, value in entry.items() if name != "epoch"}
+
+
+def numbers(row: Any) -> dict[str, float]:
+    """The measured numbers of a deployed file, and half of their 95 % intervals; missing ones are left out."""
+    found = {name: metric for name, metric in row.metrics.items() if metric.value is not None}
+    values = {f"{row.runtime}/{name}": metric.value for name, metric in found.items()}
+    spreads = {f"{row.runtime}/{name}_spread": m.spread for name, m in found.items() if m.spread is not None}
+    return values | spreads
