@@ -25,8 +25,8 @@ def write_result(name: str, numbers: dict[str, Any], *, threads: int, seeds: lis
         "environment": describe_environment(threads, device),
         "numbers": numbers,
     }
-    RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{name}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"wrote {file}")
     return file

@@ -11,16 +11,15 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto
 from torch import Tensor, nn
 
+from pqd_runtimes.kernels import use_global_pools, use_integer_bias
 from pqd_runtimes.onnx_graph import layer_weights
 from pqd_runtimes.translation import translated
 
 MADE_UP = re.compile(r"val_\d+")
 """What the rewriter calls a weight that it has transposed."""
-LARGEST_BIAS = 2**30
 SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -44,9 +43,10 @@ def onnx_file(model: nn.Module, example: Tensor, shared: Path) -> Path:
 
 
 def finish(proto: ModelProto) -> None:
-    """Layers have their names, the classifier an integer bias, and nothing tells of the machine that exported."""
+    """Layers have their names, operators have integer kernels, and nothing tells of the machine that exported."""
     _name_layers(proto.graph)
-    _integer_bias(proto.graph)
+    use_global_pools(proto.graph)
+    use_integer_bias(proto.graph)
     _strip(proto)
     for value in chain(proto.graph.input, proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
@@ -74,43 +74,6 @@ def _scope(node: NodeProto) -> str:
     scopes = next((prop.value for prop in node.metadata_props if prop.key == SCOPES), "[]")
     names: list[str] = ast.literal_eval(scopes)
     return names[-2] if len(names) > 1 else node.name
-
-
-def _integer_bias(graph: GraphProto) -> None:
-    """The bias of a quantized classifier is int32, in units of its products.
-
-    ONNX Runtime does so itself where a layer's output is quantized. Where it is not, it keeps the layer in float
-    because of its float bias, and dequantizes the weight anew on every call.
-    """
-    makers = {output: node for node in graph.node for output in node.output}
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    layer = makers.get(graph.output[0].name)
-    if layer is None or layer.op_type != "Gemm" or len(layer.input) < 3 or layer.input[2] not in stored:
-        return
-    sources = [makers[name] for name in layer.input[:2] if name in makers]
-    if [source.op_type for source in sources] != ["DequantizeLinear"] * 2:
-        return
-    bias = stored[layer.input[2]]
-    steps = np.multiply(*(numpy_helper.to_array(stored[source.input[1]]) for source in sources))
-    if quantized := _quantized_bias(numpy_helper.to_array(bias), steps, bias.name):
-        graph.initializer.remove(bias)
-        graph.initializer.extend(quantized)
-        graph.node.insert(list(graph.node).index(layer), _dequantize(layer, [part.name for part in quantized]))
-
-
-def _quantized_bias(bias: np.ndarray, step: np.ndarray, name: str) -> list[TensorProto]:
-    """The bias in whole steps, the steps, and zero points; nothing if int32 has no room left for a sum of products."""
-    step = np.broadcast_to(step, bias.shape).astype(np.float32)
-    whole = np.rint(bias.astype(np.float64) / step)
-    if np.abs(whole).max() >= LARGEST_BIAS:
-        return []
-    parts = {"quantized": whole.astype(np.int32), "scale": step, "zero_point": np.zeros(bias.shape, np.int32)}
-    return [numpy_helper.from_array(array, f"{name}.{part}") for part, array in parts.items()]
-
-
-def _dequantize(layer: NodeProto, inputs: list[str]) -> NodeProto:
-    layer.input[2] = f"{layer.input[2]}.dequantized"
-    return helper.make_node("DequantizeLinear", inputs, [layer.input[2]], name=layer.input[2], axis=0)
 
 
 def _strip(proto: ModelProto) -> None:

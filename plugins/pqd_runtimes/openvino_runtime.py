@@ -12,6 +12,7 @@ import openvino
 from openvino._offline_transformations import apply_moc_transformations
 
 from pqd_runtimes import MAX_MEGABYTES, OpenVinoSettings
+from pqd_runtimes.kernels import scale_channels
 from pqd_runtimes.onnx_graph import read_onnx
 from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, refuse, told_as
 from pqd_runtimes.zero_points import without_zero_point
@@ -31,8 +32,10 @@ def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settin
 
     source, file = onnx_file(model, example, shared), folder / "model.xml"
     with told_as(source, "OpenVINO cannot convert it", "deploy it with another runtime"):
+        proto = read_onnx(source)
+        scale_channels(proto.graph)
         # What openvino.convert_model does, but for reporting its use over the network: fold and clean the graph.
-        converted = openvino.Core().read_model(source)
+        converted = openvino.Core().read_model(proto.SerializeToString())
         apply_moc_transformations(converted, cf=False, smart_reshape=True)
         _number_names(converted)
         openvino.save_model(converted, file, compress_to_fp16=False)
@@ -55,7 +58,8 @@ class OpenVinoSession:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """Logits, float32 (N, classes), of normalized float32 images (N, C, H, W), which are read where they are."""
-        self._request.infer(np.ascontiguousarray(images), share_inputs=True)
+        tensor = openvino.Tensor(np.ascontiguousarray(images), shared_memory=True)
+        self._request.infer(tensor, share_inputs=True, share_outputs=True)
         logits: np.ndarray = self._request.get_output_tensor(0).data.copy()  # the next call overwrites it
         return logits
 

@@ -1,0 +1,113 @@
+"""Rewrites of an ONNX graph into operators that a runtime has integer kernels for; none changes what it computes."""
+
+from __future__ import annotations
+
+import numpy as np
+from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
+
+from pqd_runtimes.onnx_graph import layer_weights
+
+LARGEST_BIAS = 2**30
+IMAGE_RANK, IMAGE_AXES = 4, {2, 3}
+
+
+def use_global_pools(graph: GraphProto) -> None:
+    """A mean over the two image axes, which stay, is called a global average pool.
+
+    ONNX Runtime has an integer kernel for the one and none for the other.
+    """
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
+    for node in graph.node:
+        if node.op_type != "ReduceMean" or ranks.get(node.input[0]) != IMAGE_RANK or len(node.input) < 2:
+            continue
+        axes = stored.get(node.input[1])
+        if axes is None or attribute(node, "keepdims", 1) != 1:
+            continue
+        if {int(axis) % IMAGE_RANK for axis in numpy_helper.to_array(axes)} == IMAGE_AXES:
+            node.op_type = "GlobalAveragePool"
+            del node.input[1:], node.attribute[:]
+
+
+def attribute(node: NodeProto, name: str, default: int) -> int:
+    """An integer attribute of `node`."""
+    return next((int(found.i) for found in node.attribute if found.name == name), default)
+
+
+def use_integer_bias(graph: GraphProto) -> None:
+    """The bias of a quantized classifier is int32, in units of its products.
+
+    ONNX Runtime does so itself where a layer's output is quantized. Where it is not, it keeps the layer in float
+    because of its float bias, and dequantizes the weight anew on every call.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    layer = makers.get(graph.output[0].name)
+    if layer is None or layer.op_type != "Gemm" or len(layer.input) < 3 or layer.input[2] not in stored:
+        return
+    sources = [makers[name] for name in layer.input[:2] if name in makers]
+    if [source.op_type for source in sources] != ["DequantizeLinear"] * 2:
+        return
+    bias = stored[layer.input[2]]
+    steps = np.multiply(*(numpy_helper.to_array(stored[source.input[1]]) for source in sources))
+    if quantized := _quantized_bias(numpy_helper.to_array(bias), steps, bias.name):
+        graph.initializer.remove(bias)
+        graph.initializer.extend(quantized)
+        graph.node.insert(list(graph.node).index(layer), _dequantize(layer, [part.name for part in quantized]))
+
+
+def _quantized_bias(bias: np.ndarray, step: np.ndarray, name: str) -> list[TensorProto]:
+    """The bias in whole steps, the steps, and zero points; nothing if int32 has no room left for a sum of products."""
+    step = np.broadcast_to(step, bias.shape).astype(np.float32)
+    whole = np.rint(bias.astype(np.float64) / step)
+    if np.abs(whole).max() >= LARGEST_BIAS:
+        return []
+    parts = {"quantized": whole.astype(np.int32), "scale": step, "zero_point": np.zeros(bias.shape, np.int32)}
+    return [numpy_helper.from_array(array, f"{name}.{part}") for part, array in parts.items()]
+
+
+def _dequantize(layer: NodeProto, inputs: list[str]) -> NodeProto:
+    layer.input[2] = f"{layer.input[2]}.dequantized"
+    return helper.make_node("DequantizeLinear", inputs, [layer.input[2]], name=layer.input[2], axis=0)
+
+
+def scale_channels(graph: GraphProto) -> None:
+    """A depthwise convolution of single pixels, on a quantized weight, is a factor and an offset for each channel.
+
+    That is how `int8-qat` writes a batch norm that no layer can take up, because ONNX Runtime has an integer kernel
+    for it. OpenVINO computes factor and offset within the integer operators before and behind; a depthwise convolution
+    that was saved and read again it runs in float.
+    """
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    replaced: dict[str, list[NodeProto]] = {}
+    for node, weight, dequantize in list(layer_weights(graph)):
+        if dequantize is None or not _scales_channels(node, weight):
+            continue
+        steps, *bias = (numpy_helper.to_array(stored[name]) for name in (dequantize.input[1], *node.input[2:]))
+        constants = [numpy_helper.to_array(weight).astype(np.float32).ravel() * steps, *bias]
+        names = [f"{node.name}.{part}" for part in ("factor", "offset")][: len(constants)]
+        for name, array in zip(names, constants, strict=True):
+            graph.initializer.append(numpy_helper.from_array(array.reshape(1, -1, 1, 1), name))
+        replaced[node.name] = _scale(node, names)
+    rewritten = [new for node in graph.node for new in replaced.get(node.name, [node])]
+    del graph.node[:]
+    graph.node.extend(rewritten)
+
+
+def _scales_channels(node: NodeProto, weight: TensorProto) -> bool:
+    """One weight for each channel, which reads the pixel that it writes."""
+    channels, *rest = weight.dims
+    steps = {found.name: set(found.ints) for found in node.attribute}
+    stays = steps.get("strides", {1}) == {1} and steps.get("pads", {0}) == {0}
+    return node.op_type == "Conv" and rest == [1, 1, 1] and attribute(node, "group", 1) == channels and stays
+
+
+def _scale(node: NodeProto, constants: list[str]) -> list[NodeProto]:
+    """`node` as a multiplication and, if it has an offset, an addition."""
+    if len(constants) == 1:
+        return [helper.make_node("Mul", [node.input[0], constants[0]], node.output, name=node.name)]
+    between = f"{node.name}.scaled"
+    return [
+        helper.make_node("Mul", [node.input[0], constants[0]], [between], name=node.name),
+        helper.make_node("Add", [between, constants[1]], node.output, name=f"{node.name}.shifted"),
+    ]
