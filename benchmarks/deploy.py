@@ -2,12 +2,11 @@
 
     python benchmarks/deploy.py make resnet18-cifar [vgg16-bn wrn-28-10]
     python benchmarks/deploy.py time resnet18-cifar --batch 1
-    python benchmarks/deploy.py table
 
 `make` writes each candidate's file below `local/deploy/`; it needs the dependency group `bench`, and a C++ compiler
 for what Inductor compiles. `time` times them in interleaved rounds, each in processes of its own, and writes
-`results/deploy/`; `table` writes `results/deploy/table.md` from what was timed. Networks have full width and untrained
-weights: speed does not depend on what was learned, and nothing is said about accuracy.
+`results/deploy/`, from which `deploy_table.py` makes a page. Networks have full width and untrained weights: speed does
+not depend on what was learned, and nothing is said about accuracy.
 
 Every candidate is opened with the options that pqd's runtimes choose, the peers too: what is compared is files.
 """
@@ -123,7 +122,7 @@ def _row(timed: Timed, best: Timed, seed: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Make, time, or draw the table."""
+    """Make, or time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("make").add_argument("backbones", nargs="+", choices=BACKBONES)
@@ -133,12 +132,11 @@ def main() -> None:
     timing.add_argument("--seconds", type=float, default=6)
     timing.add_argument("--processes", type=int, default=3)
     timing.add_argument("--rounds", type=int, default=15)
-    commands.add_parser("table")
     options = parser.parse_args()
     if options.command == "make":
         for backbone in options.backbones:
             make(backbone)
-    elif options.command == "time":
+    else:
         chosen = {name: getattr(options, name) for name in ("batch", "seconds", "processes", "rounds")}
         time_all(options.backbone, LatencySettings(**chosen))
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pqd_core.batches import Batch, eval_batches
     from pqd_core.data import Arrays, Augmentation, Data, DataInfo, Split, stratified_subset, take
-    from pqd_core.deploy import Deployed, Runtime, Session
+    from pqd_core.deploy import Deployed, Operator, Runtime, Session
     from pqd_core.fit import fit, task_loss
     from pqd_core.hookspecs import hookimpl
     from pqd_core.host.entries import BackboneEntry
@@ -67,6 +67,7 @@ __all__ = [
     "Measurer",
     "MeasurerDef",
     "MetricDef",
+    "Operator",
     "Plan",
     "PqdError",
     "Problem",
@@ -98,7 +99,7 @@ __all__ = [
 ]
 _MODULES = {
     "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset", "take"],
-    "deploy": ["Deployed", "Runtime", "Session"],
+    "deploy": ["Deployed", "Operator", "Runtime", "Session"],
     "batches": ["Batch", "eval_batches"],
     "fit": ["fit", "task_loss"],
     "hookspecs": ["hookimpl"],

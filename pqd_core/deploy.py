@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from attrs import asdict, frozen
 
@@ -61,6 +61,26 @@ class Runtime(Protocol):
     def weights(self, file: Path) -> dict[str, np.ndarray]:
         """The weight of each convolution and linear layer as the file stores it, zero points removed."""
         ...
+
+    def execution(self, file: Path, settings: Any) -> Sequence[Operator]:
+        """The operators that really run, in order, for one image; may be left out."""
+        ...
+
+
+@frozen
+class Operator:
+    """What a runtime runs after it has fused and rewritten a file's graph."""
+
+    name: str
+    """The layer's name where it is a layer."""
+    kind: str
+    """The runtime's own word: `QLinearConv`, `Convolution`, ..."""
+    role: Literal["compute", "convert", "move"]
+    """Whether it computes, only goes from float to integers or back, or only moves values."""
+    integer: bool
+    """Whether it works on integers."""
+    macs: int = 0
+    """Multiply-adds for one image, where it multiplies by a weight."""
 
 
 @frozen

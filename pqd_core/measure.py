@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pqd_core.context import RunContext
     from pqd_core.data import Data
-    from pqd_core.deploy import Deployed, Session
+    from pqd_core.deploy import Deployed, Operator, Session
     from pqd_core.host.entries import Entry
 
 
@@ -61,6 +61,8 @@ class MeasureContext:
     """The frozen torch model that a file was exported from."""
     worker: Callable[[Deployed], tuple[str, str, Any]]
     """What another process needs to open a file: the runtime's `load` path, the file, its settings."""
+    execution: Callable[[Deployed], Sequence[Operator] | None] = lambda deployed: None
+    """The operators that a file's runtime really runs; None if it does not tell."""
     task: Task = CLASSIFICATION
     """What the outputs mean, and when they are right."""
 
@@ -138,6 +140,7 @@ def _measure_now(
             scratch=Path(scratch),
             open_session=partial(_open_session, context),
             weights=lambda deployed: _runtime(context, deployed).implementation().weights(deployed.file),
+            execution=partial(_execution, context),
             frozen_model=frozen_model,
             worker=lambda deployed: (_runtime(context, deployed).load, str(deployed.file), deployed.settings),
         )
@@ -193,6 +196,11 @@ def _with_provenance(number: Measurement, deployed: Deployed, context: RunContex
 
 def _runtime(context: RunContext, deployed: Deployed) -> Any:
     return context.host.registry("runtime").find(f"{deployed.plugin}:{deployed.runtime}").record
+
+
+def _execution(context: RunContext, deployed: Deployed) -> Sequence[Operator] | None:
+    tell = getattr(_runtime(context, deployed).implementation(), "execution", None)
+    return tell(deployed.file, deployed.settings) if tell else None
 
 
 def _open_session(

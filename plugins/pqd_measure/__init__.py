@@ -26,6 +26,7 @@ MEMORY = MetricDef("memory_bytes", "bytes", "lower", headline=False)
 ENERGY = MetricDef("energy_mj", "mJ", "lower", headline=False)
 TIMED_METRICS = (LATENCY, LATENCY_P95, LATENCY_RATIO, THROUGHPUT, LOAD, FIRST, MEMORY, ENERGY)
 SPARSITY = MetricDef("sparsity", "1", "neither")
+INT8_SHARE = MetricDef("int8_share", "1", "neither", headline=False)
 MACS = MetricDef("macs", "MAC", "lower", headline=False)
 
 
@@ -105,7 +106,7 @@ def pqd_checkups() -> list[CheckupDef]:
 
 @hookimpl
 def pqd_measurers() -> list[MeasurerDef]:
-    """The five measurers of this package."""
+    """The six measurers of this package."""
     return [
         MeasurerDef(
             name="accuracy",
@@ -140,5 +141,11 @@ def pqd_measurers() -> list[MeasurerDef]:
             summary="Multiply-adds for one image, zeros counted as work.",
             load="pqd_measure.macs",
             metrics=(MACS,),
+        ),
+        MeasurerDef(
+            name="integers",
+            summary="Share of the multiply-adds that the runtime runs on integers, and what stays float, and why.",
+            load="pqd_measure.integers",
+            metrics=(INT8_SHARE,),
         ),
     ]

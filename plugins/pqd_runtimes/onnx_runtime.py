@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnxruntime
 
+from pqd_core import Operator
 from pqd_runtimes import OnnxRuntimeSettings, onnx_graph
 from pqd_runtimes.onnx_graph import images_of, read_onnx, weights
 from pqd_runtimes.refusals import EXPORT_AGAIN, told_as
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
     from torch import Tensor, nn
 
-__all__ = ["OnnxSession", "export", "input_shape", "open_session", "weights"]
+__all__ = ["OnnxSession", "execution", "export", "input_shape", "open_session", "weights"]
 
 ERRORS_ONLY = 3
 
@@ -64,6 +65,15 @@ def open_session(file: Path, threads: int, settings: OnnxRuntimeSettings, batch:
 def input_shape(file: Path, settings: OnnxRuntimeSettings) -> tuple[int | None, ...]:
     """The images that the file takes (N, C, H, W), None where any size will do."""
     return onnx_graph.input_shape(file, settings.max_megabytes)
+
+
+def execution(file: Path, settings: OnnxRuntimeSettings) -> list[Operator]:
+    """The operators that ONNX Runtime really runs for one image."""
+    from pqd_runtimes import onnx_execution
+
+    options = session_options(1, settings)
+    _fix_batch(options, read_onnx(file, settings.max_megabytes), 1)
+    return onnx_execution.execution(file, options, settings)
 
 
 def _fix_batch(options: onnxruntime.SessionOptions, model: ModelProto, batch: int) -> None:

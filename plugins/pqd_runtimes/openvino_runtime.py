@@ -11,7 +11,8 @@ import numpy as np
 import openvino
 from openvino._offline_transformations import apply_moc_transformations
 
-from pqd_runtimes import MAX_MEGABYTES, OpenVinoSettings
+from pqd_core import Operator
+from pqd_runtimes import MAX_MEGABYTES, OpenVinoSettings, openvino_execution
 from pqd_runtimes.kernels import scale_channels
 from pqd_runtimes.onnx_graph import read_onnx
 from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, refuse, told_as
@@ -85,6 +86,13 @@ def open_session(file: Path, threads: int, settings: OpenVinoSettings, batch: in
         if batch is not None:
             model.reshape([batch, *list(model.input(0).partial_shape)[1:]])
         return OpenVinoSession(openvino.Core().compile_model(model, "CPU", options))
+
+
+def execution(file: Path, settings: OpenVinoSettings) -> list[Operator]:
+    """The operators that OpenVINO really runs for one image."""
+    compiled = open_session(file, 1, settings, batch=1).compiled
+    assert compiled is not None
+    return openvino_execution.execution(compiled)
 
 
 def input_shape(file: Path, settings: OpenVinoSettings) -> tuple[int | None, ...]:

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -233,3 +235,16 @@ def test_an_archive_with_anything_else_inside_is_refused(files: dict[str, Path],
     with zipfile.ZipFile(files["torch"], "a", zipfile.ZIP_STORED) as archive:
         archive.writestr(name, b"?")
     refused("torch", files["torch"], "unexpected content")
+
+
+@pytest.mark.parametrize(("runtime", "count"), [("onnxruntime", 80), ("openvino", 40), ("torch", 20)])
+def test_spoiled_files_are_opened_or_refused_in_bounded_memory(shelf: Shelf, runtime: str, count: int) -> None:
+    """In a process of its own, so that one that a file kills, or blows up, is seen."""
+    file = shelf.file("int8", runtime)
+    command = [sys.executable, str(Path(__file__).with_name("fuzz.py")), runtime, str(file), str(count)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    found = json.loads(ended.stdout.splitlines()[-1])
+    assert found.pop("peak_bytes") < 2**30
+    assert set(found) <= {"opened", "refused"}
+    assert found["refused"] > count / 4

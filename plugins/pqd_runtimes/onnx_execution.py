@@ -1,0 +1,74 @@
+"""What ONNX Runtime really runs of a file, once it has fused and rewritten the graph."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from pqd_core import Operator
+from pqd_runtimes import OnnxRuntimeSettings, onnx_graph
+from pqd_runtimes.refusals import EXPORT_AGAIN, told_as
+
+CONVERT = frozenset({"QuantizeLinear", "DequantizeLinear", "Cast"})
+MOVE = frozenset(
+    {
+        *("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Concat", "QLinearConcat", "Split"),
+        *("Slice", "Gather", "Shape", "Expand", "Pad", "ReorderInput", "ReorderOutput"),
+    }
+)
+WEIGHTED = {
+    # operator: the place of its weight among its inputs
+    **dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"), 1),
+    **dict.fromkeys(("QLinearConv", "QGemm", "QLinearMatMul"), 3),
+}
+INTEGERS = frozenset({"uint8", "int8"})
+RENUMBERED = re.compile(r"_token_\d+")
+KERNEL = "_kernel_time"
+Tensors = list[tuple[str, list[int]]]
+
+
+def execution(file: Path, options: onnxruntime.SessionOptions, settings: OnnxRuntimeSettings) -> list[Operator]:
+    """The operators of one inference on one image, in order, as the runtime's own profile tells them.
+
+    Raises:
+        DeployError: the file is refused.
+    """
+    shape = [size or 1 for size in onnx_graph.input_shape(file, settings.max_megabytes)]
+    with told_as(file, "ONNX Runtime cannot run it", EXPORT_AGAIN), tempfile.TemporaryDirectory() as folder:
+        options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
+        options.add_session_config_entry("session.disable_prepacking", "1")  # else a weight is no input any more
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+        session.run(None, {session.get_inputs()[0].name: np.zeros(shape, np.float32)})
+        events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+    return [_operator(event) for event in events if event["cat"] == "Node" and event["name"].endswith(KERNEL)]
+
+
+def _operator(event: dict[str, Any]) -> Operator:
+    told, kind = event["args"], event["args"]["op_name"]
+    inputs, outputs = (_tensors(told[key]) for key in ("input_type_shape", "output_type_shape"))
+    return Operator(
+        name=RENUMBERED.sub("", event["name"].removesuffix(KERNEL)),
+        kind=kind,
+        role="convert" if kind in CONVERT else "move" if kind in MOVE else "compute",
+        integer=bool(inputs) and inputs[0][0] in INTEGERS,
+        macs=_macs(kind, inputs, outputs),
+    )
+
+
+def _tensors(told: list[dict[str, list[int]]]) -> Tensors:
+    return [next(iter(tensor.items())) for tensor in told if tensor]
+
+
+def _macs(kind: str, inputs: Tensors, outputs: Tensors) -> int:
+    """Each output value is a sum over the inputs of one position: a kernel's, or a row's."""
+    if kind not in WEIGHTED or len(inputs) <= WEIGHTED[kind]:
+        return 0
+    weight = inputs[WEIGHTED[kind]][1]
+    return prod(outputs[0][1]) * (prod(weight[1:]) if "Conv" in kind else inputs[0][1][-1])
