@@ -16,7 +16,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ def _export(model: nn.Module, folder: Path, runtimes: Iterable[str]) -> None:
         record.implementation().export(model, EXAMPLE, folder / name, shared, record.settings())
 
 
-def time_all(backbone: str, settings: LatencySettings) -> None:
+def time_all(backbone: str, settings: LatencySettings, leave_out: Sequence[str] = ()) -> None:
     """All candidates in the same rounds, and how ours compare with the best of the others."""
     folder = LOCAL / backbone
     subjects = {
@@ -87,6 +88,7 @@ def time_all(backbone: str, settings: LatencySettings) -> None:
             folder / file, str(RECORDS[runtime].load), RECORDS[runtime].settings(**chosen), folder / "images.npy"
         )
         for label, (runtime, file, chosen) in CANDIDATES.items()
+        if not any(fnmatch(label, glob) for glob in leave_out)
     }
     with tempfile.TemporaryDirectory() as scratch:
         timed = time_side_by_side(subjects, settings, THREADS, Path(scratch), progress=print)
@@ -132,13 +134,16 @@ def main() -> None:
     timing.add_argument("--seconds", type=float, default=6)
     timing.add_argument("--processes", type=int, default=3)
     timing.add_argument("--rounds", type=int, default=15)
+    timing.add_argument("--warmup_s", type=float, default=1)
+    timing.add_argument("--leave-out", nargs="*", default=[], help="globs over candidates that are not timed")
     options = parser.parse_args()
     if options.command == "make":
         for backbone in options.backbones:
             make(backbone)
     else:
-        chosen = {name: getattr(options, name) for name in ("batch", "seconds", "processes", "rounds")}
-        time_all(options.backbone, LatencySettings(**chosen))
+        names = ("batch", "seconds", "processes", "rounds", "warmup_s")
+        chosen = {name: getattr(options, name) for name in names}
+        time_all(options.backbone, LatencySettings(**chosen), options.leave_out)
 
 
 if __name__ == "__main__":
