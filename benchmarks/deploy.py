@@ -18,6 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatch
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,7 @@ def time_all(backbone: str, settings: LatencySettings, leave_out: Sequence[str] 
         "backbone": backbone,
         "batch": settings.batch,
         "best_peer": best,
+        "nncf": version("nncf"),
         "candidates": rows,
         "settings": settings.model_dump(),
     }
