@@ -16,6 +16,7 @@ from pqd_runtimes import MAX_MEGABYTES, OpenVinoSettings, openvino_execution
 from pqd_runtimes.kernels import scale_channels
 from pqd_runtimes.onnx_graph import read_onnx
 from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, refuse, told_as
+from pqd_runtimes.residual_rounding import keep_residual_rounding
 from pqd_runtimes.zero_points import without_zero_point
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settin
         # What openvino.convert_model does, but for reporting its use over the network: fold and clean the graph.
         converted = openvino.Core().read_model(proto.SerializeToString())
         apply_moc_transformations(converted, cf=False, smart_reshape=True)
+        keep_residual_rounding(converted)
         _number_names(converted)
         openvino.save_model(converted, file, compress_to_fp16=False)
     return file
