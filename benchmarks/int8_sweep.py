@@ -27,15 +27,16 @@ sys.path[:0] = [str(ROOT / "tests" / "plugins")]
 from sweep_kit import FAMILIES, Family, sweep  # noqa: E402
 
 NAME = "int8_sweep"
-HEAD = "| family | model | images | INT8 layers | ONNX Runtime: error, changed | OpenVINO: error, changed | seconds |"
+HEAD = "| family | model | images | INT8 layers | rounding | ONNX Runtime | OpenVINO | seconds |"
 
 
 def table(numbers: dict[str, Any]) -> str:
     """The rows of docs/int8.md."""
-    rows = [HEAD, "|---|---|--:|--:|--:|--:|--:|"]
+    rows = [HEAD, "|---|---|--:|--:|--:|--:|--:|--:|"]
     for family in (family for family in FAMILIES if family.model in numbers):
         found = numbers[family.model]
         cells = [family.name, f"`{family.model}`", f"{family.size} px", f"{found['int8_layers']} of {found['layers']}"]
+        cells.append(f"{found['rounding']:.1%}")
         cells += [f"{a['rms']:.1%}, {a['changed']}" for a in found["agreement"].values()]
         rows.append("| " + " | ".join([*cells, f"{found['seconds']:.0f}"]) + " |")
     return "\n".join(rows)

@@ -12,6 +12,7 @@ import torch
 from attrs import field, frozen
 from stage_kit import context
 from torch import Tensor, nn
+from torchao.quantization.pt2e import FakeQuantizeBase
 
 from pqd_core import Arrays, Data, DataInfo, Training
 from pqd_distill import LogitKdSettings, logit_kd
@@ -85,6 +86,8 @@ class Outcome:
     int8_layers: int
     parameters: int
     seconds: float
+    rounding: float
+    """The error of the simulated network against itself unrounded, in the same unit: what INT8 costs at all."""
     agreement: dict[str, Agreement]
 
 
@@ -105,6 +108,7 @@ def sweep(family: Family, folder: Path) -> Outcome:
         facts = around.facts
     with torch.no_grad():
         simulated = model.eval()(images).numpy()
+        rounding = compare(unrounded(model, images), simulated).rms
     frozen_model = int8_qat.freeze(model)
     agreement, shared = {}, folder / "shared"
     shared.mkdir()
@@ -115,7 +119,18 @@ def sweep(family: Family, folder: Path) -> Outcome:
         agreement[record.name] = compare(simulated, runtime.open_session(file, 1, chosen)(images.numpy()))
     types = [weight.dtype for weight in onnx_graph.weights(shared / "model.onnx").values()]
     seconds = time.perf_counter() - began
-    return Outcome(len(types), sum(t == np.int8 for t in types), parameters, seconds, agreement)
+    return Outcome(len(types), sum(t == np.int8 for t in types), parameters, seconds, rounding, agreement)
+
+
+def unrounded(model: nn.Module, images: Tensor) -> np.ndarray:
+    """What the network answers when nothing is rounded."""
+    parts = [part for part in model.modules() if isinstance(part, FakeQuantizeBase)]
+    for part in parts:
+        part.disable_fake_quant()
+    outputs: np.ndarray = model(images).numpy()
+    for part in parts:
+        part.enable_fake_quant()
+    return outputs
 
 
 def compare(simulated: np.ndarray, deployed: np.ndarray) -> Agreement:
