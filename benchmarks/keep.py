@@ -1,8 +1,8 @@
-"""Keep a run's report as a result: `report.json`, `report.md` with the command, `results.csv` and the plot.
+"""Keep a run's report as a result: `report.json`, `results.csv`, and the page and the Markdown with its plots.
 
     python benchmarks/keep.py RUN NAME "pqd run quickstart"
 
-Needs the dependency group `bench` for the plot.
+The page and the Markdown are written anew, by the pqd that is installed.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import shutil
 from pathlib import Path
 
 from evidence import RESULTS
-from plot import draw
 
+from pqd_core.host.plugins import default_host
+from pqd_core.host.renderers import render_files
 from pqd_core.report import read_report
 
 
@@ -23,11 +24,11 @@ def keep(run: Path, name: str, command: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for file in ("report.json", "results.csv"):
         shutil.copyfile(run / file, folder / file)
-    page = (run / "report.md").read_text(encoding="utf-8")
-    (folder / "report.md").write_text(f"{page}- Command: `{command}`\n", encoding="utf-8")
-    report = read_report(run)
-    if any(row.value("accuracy") is not None and row.value("latency_ms") is not None for row in report.rows):
-        draw(report).save(str(folder / "plot.svg"))
+    shutil.rmtree(folder / "plots", ignore_errors=True)
+    if failed := render_files(read_report(run), folder, default_host().registry("renderer")):
+        raise SystemExit("\n".join(failed))
+    page = folder / "report.md"
+    page.write_text(f"{page.read_text(encoding='utf-8')}- Command: `{command}`\n", encoding="utf-8")
     return folder
 
 

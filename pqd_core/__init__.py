@@ -15,12 +15,19 @@ if TYPE_CHECKING:
     from pqd_core.deploy import Deployed, Operator, Runtime, Session
     from pqd_core.fit import fit, task_loss
     from pqd_core.hookspecs import hookimpl
+    from pqd_core.host.analysis import Analysis
+    from pqd_core.host.analysis.changes import Estimate
+    from pqd_core.host.analysis.effects import Effect
+    from pqd_core.host.analysis.orders import OrderTest
+    from pqd_core.host.analysis.summaries import Cell, Summary
     from pqd_core.host.entries import BackboneEntry
     from pqd_core.host.environment import describe_cpu
     from pqd_core.host.errors import DataError, DeployError, PqdError, Problem
     from pqd_core.host.globs import choose_layers
     from pqd_core.host.local import register_stage
     from pqd_core.host.plugins import installed
+    from pqd_core.host.rows import Row, StepRecord
+    from pqd_core.host.words import quantity, short_metric
     from pqd_core.measure import MeasureContext, Measurement, Measurer
     from pqd_core.plan import Plan
     from pqd_core.records import (
@@ -33,6 +40,7 @@ if TYPE_CHECKING:
         MeasurerDef,
         MetricDef,
         RecipeDef,
+        RendererDef,
         RuntimeDef,
         Settings,
         StageDef,
@@ -45,11 +53,13 @@ if TYPE_CHECKING:
     from pqd_core.task import Classification, Task
 
 __all__ = [
+    "Analysis",
     "Arrays",
     "Augmentation",
     "BackboneDef",
     "BackboneEntry",
     "Batch",
+    "Cell",
     "CheckpointPath",
     "CheckupDef",
     "Classification",
@@ -60,6 +70,8 @@ __all__ = [
     "DatasetDef",
     "DeployError",
     "Deployed",
+    "Effect",
+    "Estimate",
     "FactDef",
     "Finding",
     "MeasureContext",
@@ -68,11 +80,14 @@ __all__ = [
     "MeasurerDef",
     "MetricDef",
     "Operator",
+    "OrderTest",
     "Plan",
     "PqdError",
     "Problem",
     "RecipeDef",
+    "RendererDef",
     "Report",
+    "Row",
     "Runtime",
     "RuntimeDef",
     "Session",
@@ -82,6 +97,8 @@ __all__ = [
     "Stage",
     "StageContext",
     "StageDef",
+    "StepRecord",
+    "Summary",
     "Task",
     "TaskDef",
     "Training",
@@ -91,13 +108,22 @@ __all__ = [
     "fit",
     "hookimpl",
     "installed",
+    "quantity",
     "register_stage",
     "run",
+    "short_metric",
     "stratified_subset",
     "take",
     "task_loss",
 ]
 _MODULES = {
+    "host.analysis": ["Analysis"],
+    "host.analysis.changes": ["Estimate"],
+    "host.analysis.effects": ["Effect"],
+    "host.analysis.orders": ["OrderTest"],
+    "host.analysis.summaries": ["Cell", "Summary"],
+    "host.rows": ["Row", "StepRecord"],
+    "host.words": ["quantity", "short_metric"],
     "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset", "take"],
     "deploy": ["Deployed", "Operator", "Runtime", "Session"],
     "batches": ["Batch", "eval_batches"],
@@ -120,6 +146,7 @@ _MODULES = {
         "MeasurerDef",
         "MetricDef",
         "RecipeDef",
+        "RendererDef",
         "RuntimeDef",
         "Settings",
         "StageDef",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         DatasetDef,
         MeasurerDef,
         RecipeDef,
+        RendererDef,
         RuntimeDef,
         StageDef,
         TaskDef,
@@ -67,6 +68,12 @@ def pqd_measurers() -> Iterable[MeasurerDef]:
 @hookspec
 def pqd_tasks() -> Iterable[TaskDef]:
     """Bring tasks beyond classification: losses, and when an output is right."""
+    raise NotImplementedError
+
+
+@hookspec
+def pqd_renderers() -> Iterable[RendererDef]:
+    """Bring forms of the report: a page, a document, a picture."""
     raise NotImplementedError
 
 

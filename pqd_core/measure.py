@@ -57,6 +57,8 @@ class MeasureContext:
     """`open_session(deployed, threads=None, batch=None)`."""
     weights: Callable[[Deployed], Any]
     """The weight arrays stored in a deployed file, by layer."""
+    trained_weights: Callable[[Deployed], Mapping[str, Any]]
+    """The weight arrays that the file's were made of, by layer: of the last training, before any rounding."""
     frozen_model: Callable[[Deployed], nn.Module]
     """The frozen torch model that a file was exported from."""
     worker: Callable[[Deployed], tuple[str, str, Any]]
@@ -141,6 +143,7 @@ def _measure_now(
             open_session=partial(_open_session, context),
             weights=lambda deployed: _runtime(context, deployed).implementation().weights(deployed.file),
             execution=partial(_execution, context),
+            trained_weights=partial(_trained_weights, context),
             frozen_model=frozen_model,
             worker=lambda deployed: (_runtime(context, deployed).load, str(deployed.file), deployed.settings),
         )
@@ -201,6 +204,16 @@ def _runtime(context: RunContext, deployed: Deployed) -> Any:
 def _execution(context: RunContext, deployed: Deployed) -> Sequence[Operator] | None:
     tell = getattr(_runtime(context, deployed).implementation(), "execution", None)
     return tell(deployed.file, deployed.settings) if tell else None
+
+
+def _trained_weights(context: RunContext, deployed: Deployed) -> dict[str, Any]:
+    """The weights of the artifact that a file was exported from, as arrays by layer."""
+    from pqd_core.model import WEIGHTS
+
+    artifact = context.store.find("steps", deployed.step_key)
+    tensors = artifact.tensors(WEIGHTS) if artifact else {}
+    weights = {name: tensor for name, tensor in tensors.items() if name.endswith(".weight") and tensor.dim() > 1}
+    return {name.removesuffix(".weight"): tensor.float().numpy() for name, tensor in weights.items()}
 
 
 def _open_session(

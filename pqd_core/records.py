@@ -154,6 +154,17 @@ class TaskDef(ComponentDef):
 
 
 @frozen(kw_only=True)
+class RendererDef(ComponentDef):
+    """A form of the report; its implementation is a function `render(report) -> {file: text or bytes}`.
+
+    The core writes the files into the run folder; a renderer that raises is listed in the report, and the run goes on.
+    """
+
+    file: str = field(validator=matches_re(r"^\w[\w.-]*$"))
+    """Name of the main file, which a person opens."""
+
+
+@frozen(kw_only=True)
 class RecipeDef:
     """A spec under a name, or several recipes that are run one after another.
 
@@ -203,4 +214,15 @@ class CheckupDef:
     load: str | Callable[[], Any]
 
 
-Record = BackboneDef | DatasetDef | StageDef | RuntimeDef | MeasurerDef | TaskDef | RecipeDef | CommandDef | CheckupDef
+Record = (
+    BackboneDef
+    | DatasetDef
+    | StageDef
+    | RuntimeDef
+    | MeasurerDef
+    | TaskDef
+    | RendererDef
+    | RecipeDef
+    | CommandDef
+    | CheckupDef
+)

@@ -15,7 +15,7 @@ from pqd_core.host import paths
 from pqd_core.host.analysis import Analysis, analyse
 from pqd_core.host.analysis.goals import GoalOutcome, judge
 from pqd_core.host.errors import PqdError, Problem
-from pqd_core.host.render import render_csv, render_markdown, render_table
+from pqd_core.host.render import grid, legend, render_csv, render_table
 from pqd_core.host.rows import DENSE, Metric, Part, Row, StepRecord, by_place
 from pqd_core.host.verdicts import make_verdicts
 
@@ -63,6 +63,15 @@ class Report(Part):
         """The short table as text: one line per pipeline and runtime, each against the dense network."""
         return render_table(self)
 
+    def grid(self) -> tuple[list[str], list[list[str]]]:
+        """The short table as cells of text: its header, and its lines."""
+        return grid(self)
+
+    @property
+    def legend(self) -> str:
+        """What the signs of the short table mean."""
+        return legend(self)
+
     def best(self, metric: str, max_accuracy_drop: float = 1.0, runtime: str | None = None) -> Row:
         """The row with the best `metric` among those that lose no more accuracy than that against the dense network.
 
@@ -80,10 +89,9 @@ class Report(Part):
         return first.model_copy(update={"file": (self._folder / first.file).resolve()})
 
     def write(self, folder: Path) -> None:
-        """`report.json`, `report.md` and `results.csv` are in `folder`."""
+        """`report.json` and `results.csv` are in `folder`."""
         self._folder = folder
         paths.write_text(folder / REPORT, self.model_dump_json(indent=1) + "\n")
-        paths.write_text(folder / "report.md", render_markdown(self))
         paths.write_text(folder / "results.csv", render_csv(self))
 
 

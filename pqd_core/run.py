@@ -15,6 +15,7 @@ from pqd_core.host.jobs import check_plugins
 from pqd_core.host.log import logging_to
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import Progress, Quiet
+from pqd_core.host.renderers import publish
 from pqd_core.plan import build_plan
 from pqd_core.report import Report
 from pqd_core.spec import Spec
@@ -37,10 +38,10 @@ def run(
 ) -> Report:
     """Every step of `spec` is run (or found in the store), deployed and measured; the report of it.
 
-    Writes `report.json`, `report.md`, `results.csv`, `log.jsonl` and the deployed files into `out`
-    (`pqd-runs/<title>` if None). Running again goes on after the last finished step. `jobs` steps and deployments
-    are made side by side, each in a process; what they give does not depend on how many. A step that fails stops
-    those that build on it; the others go on, and the report lists it.
+    Writes `report.json`, `results.csv`, the forms of the report that plugins bring, `log.jsonl` and the deployed files
+    into `out` (`pqd-runs/<title>` if None). Running again goes on after the last finished step. `jobs` steps and
+    deployments are made side by side, each in a process; what they give does not depend on how many. A step that
+    fails stops those that build on it; the others go on, and the report lists it.
 
     Raises:
         PqdError: with the exit code that the command line would end with; no pipeline was finished.
@@ -55,10 +56,10 @@ def run(
         check_plugins(context)
     with logging_to(folder / "log.jsonl", terminal), paths.locked_run(folder), _threads(context.threads):
         report = Walk(context, folder, jobs, terminal).report()
-        report.write(folder)
+        publish(report, folder, host)
         if failed := host.tell("pqd_run_finished", report=report):
             report.problems += failed
-            report.write(folder)
+            publish(report, folder, host)
     return report
 
 

@@ -10,7 +10,7 @@ from studies import STAGES, full, study
 
 from pqd_core import Report
 from pqd_core.host.analysis import analyse
-from pqd_core.host.analysis.changes import Estimate, as_text, change, estimate
+from pqd_core.host.analysis.changes import Estimate, change, estimate
 from pqd_core.host.analysis.effects import Effect
 from pqd_core.host.analysis.statistics import bootstrap_interval, seed_noise, shuffled_orders, student_interval
 from pqd_core.host.analysis.summaries import Summary
@@ -90,7 +90,7 @@ def test_shares_change_by_differences_and_all_else_by_ratios() -> None:
     found = estimate({0: times})
     assert found is not None
     assert (found.kind, found.value) == ("ratio", pytest.approx(0.25))
-    assert as_text(found) == "0.25x"
+    assert found.text == "0.25x"
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from bench import Bench, light_spec, names
 from light import stage_record
 from processes import write_distribution
 
-from pqd_core import CommandDef, MeasurerDef, PqdError, Problem, RecipeDef, __version__
+from pqd_core import CommandDef, MeasurerDef, PqdError, Problem, RecipeDef, RendererDef, __version__
 from pqd_core.host.cli import app, main
 from pqd_core.host.plugins import Host, Plugin
 
@@ -145,7 +145,7 @@ def test_run_shows_its_table_and_where_everything_lies(call: Call, tmp_path: Pat
     said = call("run", "spec.json", "--out", "[my] run")
     assert said.code == 0
     assert "dense baseline" in said.out
-    assert "report.json, report.md, results.csv, log.jsonl and deployed/ are in [my] run" in said.out
+    assert "report.json, results.csv, log.jsonl and deployed/ are in [my] run" in said.out
     assert "step 2 of 2, nudge" in said.err
     assert "nudge  1 epoch, " in said.err
     assert (tmp_path / "[my] run" / "report.json").is_file()
@@ -318,6 +318,46 @@ def test_report_shows_a_finished_run_again(call: Call) -> None:
     assert said.code == 0
     assert ran.out.splitlines()[:5] == said.out.splitlines()[:5]
     assert json.loads(call("report", "out", "--json").out)["schema_version"] == 2
+
+
+def page_maker(made: str) -> RendererDef:
+    return RendererDef(name="page", summary="A page.", file="page.html", load=lambda report: {"page.html": made})
+
+
+def test_report_opens_the_page_and_writes_it_first_where_it_is_missing(
+    call: Call, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)) or True)
+    call("run", "spec.json", "--out", "out")
+    assert call("report", "out", "--open").err.startswith("pqd: --open: no installed plugin makes a page of a report")
+    host.add("given", page_maker("first"))
+    said = call("report", "out", "--open")
+    page = tmp_path / "out" / "page.html"
+    assert said.out.splitlines()[-1] == str(page)
+    assert (page.read_text(), opened) == ("first", [page.as_uri()])
+
+
+def test_report_writes_its_forms_again_on_request(call: Call, host: Host, tmp_path: Path) -> None:
+    host.add("given", page_maker("first"))
+    call("run", "spec.json", "--out", "out")
+    host.add("given", page_maker("second"))
+    assert call("report", "out").code == 0
+    assert (tmp_path / "out" / "page.html").read_text() == "first"
+    assert "page.html, report.json, results.csv" in call("report", "out", "--render").out
+    assert (tmp_path / "out" / "page.html").read_text() == "second"
+
+
+def test_report_of_two_runs_says_what_differs(call: Call) -> None:
+    call("run", "spec.json", "--out", "a")
+    call("run", "spec.json", "--out", "b", "--set", "stages.0.by=0.5")
+    said = call("report", "a", "b")
+    assert said.code == 0
+    assert "  spec.stages.0.by: 0.3 -> 0.5" in said.out
+    assert "nudge on light" in said.out
+    found = json.loads(call("report", "a", "b", "--json").out)
+    assert {pair["metric"] for pair in found["pairs"]} == {"accuracy", "size_bytes"}
+    assert call("report", "a", "nowhere").code == 2
 
 
 def test_report_of_an_unfinished_run_is_told(call: Call, tmp_path: Path) -> None:

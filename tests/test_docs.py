@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -68,3 +69,14 @@ def test_every_table_of_results_is_taken_from_a_result_file(page: str) -> None:
     results = "\n".join(p.read_text(encoding="utf-8") for p in (ROOT / "benchmarks/results").rglob("report.md"))
     rows = re.findall(r"^\| [^|\n]* \| (?:onnxruntime|openvino|torch) \|.*$", text, re.MULTILINE)
     assert [row for row in rows if row not in results] == []
+
+
+def test_the_reliability_of_the_statistics_is_taken_from_its_result_file() -> None:
+    text = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    numbers = json.loads((ROOT / "benchmarks/results/statistics_check.json").read_text(encoding="utf-8"))["numbers"]
+    for seeds, found in numbers["coverage"].items():
+        assert f"| {seeds} |" in text
+        assert f"| {found['student'] * 100:.0f} % |" in text
+    for row in numbers["says that order matters"]:
+        line = f"| {row['seeds']} | {row['shared']:g} | {row['effect']:g} | {row['share'] * 100:.0f} % |"
+        assert line in text

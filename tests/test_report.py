@@ -239,14 +239,6 @@ def test_a_dense_network_that_is_zero_is_not_divided_by() -> None:
     assert "x)" not in report(row(latency_ms=0.0), row("a", latency_ms=1.0)).table()
 
 
-def test_markdown_holds_the_table_the_verdicts_the_problems_and_the_machine(tmp_path: Path) -> None:
-    report(*ROWS).write(tmp_path)
-    text = (tmp_path / "report.md").read_text()
-    assert text.startswith("# a run\n")
-    for words in ("| prune -> int8 | ort |", "- all is well", "- one cell | is missing", "a CPU", "avx2", "torch 2.15"):
-        assert words in text
-
-
 def test_csv_has_a_line_for_each_number_and_for_each_missing_one(tmp_path: Path) -> None:
     report(*ROWS).write(tmp_path)
     lines = list(csv.DictReader(io.StringIO((tmp_path / "results.csv").read_text())))

@@ -46,7 +46,6 @@ def test_a_run_leaves_its_report_its_log_and_its_files(finished: tuple[Bench, Re
         "deployed",
         "log.jsonl",
         "report.json",
-        "report.md",
         "results.csv",
     ]
     assert names(folder / "deployed") == ["baseline", "nudge", "nudge+nudge"]
@@ -377,7 +376,7 @@ def test_observers_are_told_of_every_step_and_of_the_end(bench: Bench) -> None:
     )
     bench.run()
     bench.run()
-    files = ["report.json", "report.md", "results.csv"]
+    files = ["report.json", "results.csv"]
     assert seen == [
         ("started", "baseline"),
         (True, "baseline", False),
@@ -571,7 +570,7 @@ def test_a_run_folder_that_cannot_be_written_is_told_before_any_work(bench: Benc
     assert not bench.store.exists()
 
 
-@pytest.mark.parametrize("name", ["report.json", "report.md", "log.jsonl"])
+@pytest.mark.parametrize("name", ["report.json", "results.csv", "log.jsonl"])
 def test_a_folder_in_place_of_a_file_of_the_run_is_told(bench: Bench, name: str) -> None:
     (bench.folder / "out" / name).mkdir(parents=True)
     with pytest.raises(StoreError, match=rf"{name}: cannot be written: Is a directory"):

@@ -27,6 +27,7 @@ ENERGY = MetricDef("energy_mj", "mJ", "lower", headline=False)
 TIMED_METRICS = (LATENCY, LATENCY_P95, LATENCY_RATIO, THROUGHPUT, LOAD, FIRST, MEMORY, ENERGY)
 SPARSITY = MetricDef("sparsity", "1", "neither")
 INT8_SHARE = MetricDef("int8_share", "1", "neither", headline=False)
+QUANTIZATION_ERROR = MetricDef("quantization_error", "1", "lower", headline=False)
 MACS = MetricDef("macs", "MAC", "lower", headline=False)
 
 
@@ -135,6 +136,12 @@ def pqd_measurers() -> list[MeasurerDef]:
             summary="Share of weights that are exactly zero in the deployed file.",
             load="pqd_measure.sparsity",
             metrics=(SPARSITY,),
+        ),
+        MeasurerDef(
+            name="quantization-error",
+            summary="Share of the trained weights' energy that rounding to the file's integers lost.",
+            load="pqd_measure.quantization",
+            metrics=(QUANTIZATION_ERROR,),
         ),
         MeasurerDef(
             name="macs",

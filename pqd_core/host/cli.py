@@ -106,20 +106,21 @@ def schema(
     typer.echo(json.dumps(described, indent=1))
 
 
-@app.command(epilog="Example: pqd report pqd-runs/quickstart")
+@app.command(epilog="Example: pqd report pqd-runs/quickstart --open")
 def report(
     folder: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    other: Annotated[Path | None, typer.Argument(metavar="OTHER", help="Another one, to compare with.")] = None,
+    open_: Annotated[bool, typer.Option("--open", help="Open its page in the browser.")] = False,
+    render: Annotated[bool, typer.Option("--render", help="Write its page and its other forms again.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the report of a finished run."""
-    from pqd_core.host.terminal import show_report
-    from pqd_core.report import read_report
+    """Show the report of a finished run, or what differs between two runs."""
+    from pqd_core.host.report_command import show, show_both
 
-    found = read_report(folder)
-    if as_json:
-        typer.echo(found.model_dump_json(indent=1))
+    if other:
+        show_both(folder, other, as_json)
     else:
-        show_report(found, folder)
+        show(folder, open_, render, as_json)
 
 
 @app.command(epilog="Example: pqd recipes; pqd run quickstart")

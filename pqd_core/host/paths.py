@@ -125,14 +125,19 @@ def sweep(folder: Path, pattern: str) -> None:
 
 
 def write_text(file: Path, text: str) -> None:
-    """`file` holds `text`, whole, even if the power goes.
+    """`file` holds `text`, whole, even if the power goes."""
+    write_bytes(file, text.encode("utf-8"))
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """`file` holds `content`, whole, even if the power goes.
 
     Raises:
         StoreError: the disk is full or cannot be written; an older file stays as it was.
     """
     aside = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
     try:
-        aside.write_text(text, encoding="utf-8")
+        aside.write_bytes(content)
         _sync(aside)
         aside.replace(file)
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The report for people: a table for the terminal, Markdown, and CSV."""
+"""The report as a table and as CSV."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from pqd_core.host.analysis.changes import as_text
-from pqd_core.host.words import bare, quantity, short_metric
+from pqd_core.host.words import short_metric
 
 if TYPE_CHECKING:
     from pqd_core.host.analysis.summaries import Cell, Summary
@@ -21,15 +20,14 @@ def _cell(summary: Summary, name: str) -> str:
     if cell is None:
         return ""
     if cell.mean is None:
-        return "missing"
-    spread = f" ± {bare(cell.spread, cell.unit)}" if cell.spread else ""
+        return cell.text
     seeds = "" if cell.n == len(summary.seeds) else f" [{cell.n} of {len(summary.seeds)} seeds]"
-    return f"{quantity(cell.mean, cell.unit)}{spread}{_against_dense(cell)}{seeds}"
+    return f"{cell.text}{_against_dense(cell)}{seeds}"
 
 
 def _against_dense(cell: Cell) -> str:
     if change := cell.against_dense:
-        return f" ({as_text(change).removesuffix(' points')})"
+        return f" ({change.text.removesuffix(' points')})"
     return ""
 
 
@@ -39,7 +37,8 @@ def columns(report: Report) -> list[str]:
     return list(dict.fromkeys(name for name, cell in cells if cell.headline))
 
 
-def _grid(report: Report) -> tuple[list[str], list[list[str]]]:
+def grid(report: Report) -> tuple[list[str], list[list[str]]]:
+    """The short table: its header, and the cells of each line."""
     metrics = columns(report)
     header = ["pipeline", "runtime", *map(short_metric, metrics)]
     summaries = report.analysis.summaries
@@ -59,7 +58,7 @@ def render_table(report: Report, width: int | None = None, colour: bool = False)
     from rich.console import Console
     from rich.table import Table
 
-    header, rows = _grid(report)
+    header, rows = grid(report)
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for i, name in enumerate(header):
         table.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
@@ -70,45 +69,6 @@ def render_table(report: Report, width: int | None = None, colour: bool = False)
     text = io.StringIO()
     Console(file=text, width=width or 400, force_terminal=colour, highlight=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
-
-
-def render_markdown(report: Report) -> str:
-    """The whole report as Markdown."""
-    header, rows = _grid(report)
-    lines = [f"# {report.title}", "", f"{report.spec.get('description', '')}", ""]
-    lines += [*_markdown_table(header, rows), "", legend(report)]
-    for name, sentences in (("Notes", report.notes), ("What it says", report.verdicts), ("Problems", report.problems)):
-        if sentences:
-            lines += ["", f"## {name}", "", *(f"- {sentence}" for sentence in sentences)]
-    lines += ["", "## Steps", ""]
-    steps = [
-        [step.stage, step.key[:12], str(step.epochs), f"{step.seconds:.1f}", "yes" if step.reused else "no"]
-        for step in report.steps
-    ]
-    lines += _markdown_table(["step", "key", "epochs", "seconds", "reused"], steps)
-    lines += ["", "## Where and with what", "", *_environment(report)]
-    return "\n".join(lines) + "\n"
-
-
-def _markdown_table(header: list[str], rows: list[list[str]]) -> list[str]:
-    rule = "|" + "|".join("---" if i < 2 else "--:" for i in range(len(header))) + "|"
-    return [_markdown_line(header), rule, *map(_markdown_line, rows)]
-
-
-def _markdown_line(cells: list[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
-
-
-def _environment(report: Report) -> list[str]:
-    environment = report.environment
-    cpu = environment["cpu"]
-    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
-    seeds = report.analysis.seeds
-    return [
-        f"- {report.created}, {report.seconds:.0f} s, seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}",
-        f"- {cpu['model']} ({', '.join(cpu['flags'])}), {environment['threads']} threads, {environment['device']}",
-        f"- Python {environment['python']}, {versions}",
-    ]
 
 
 def render_csv(report: Report) -> str:

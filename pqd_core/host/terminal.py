@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from structlog.typing import EventDict
 
+from pqd_core.host.plugins import default_host
 from pqd_core.host.progress import Bar
 from pqd_core.host.read_spec import read_specs
 from pqd_core.host.render import render_table
@@ -66,8 +67,16 @@ def show_report(report: Report, folder: Path) -> None:
         console.print("nothing was computed again: every step was in the store", style="dim")
     elif reused:
         console.print(f"{reused} of {len(report.steps)} steps were in the store", style="dim")
-    where = f"report.json, report.md, results.csv, log.jsonl and deployed/ are in {folder}"
+    *most, last = _lying_in(folder)
+    where = f"{', '.join(most)} and {last} are in {folder}" if most else f"{last} is in {folder}"
     console.print(where, style="dim", markup=False, soft_wrap=True)
+
+
+def _lying_in(folder: Path) -> list[str]:
+    """What a person finds in a run folder, the report's forms first."""
+    forms = [owned.record.file for owned in default_host().registry("renderer")]
+    names = [*forms, "report.json", "results.csv", "log.jsonl", "deployed/"]
+    return [name for name in names if (folder / name).exists()] or ["nothing"]
 
 
 class _Warnings:

@@ -55,6 +55,7 @@ def context_of(data: Data, scratch: Path, **replaced: Any) -> MeasureContext:
         scratch=scratch,
         open_session=lambda one, threads=None, batch=None: open_session(one.file, threads or 1, one.settings, batch),
         weights=lambda one: {"linear": np.load(one.file)},
+        trained_weights=lambda one: pytest.fail("no test asked for trained weights"),
         frozen_model=lambda one: pytest.fail("no test asked for a model"),
         worker=lambda one: ("linear_runtime", str(one.file), one.settings),
     )

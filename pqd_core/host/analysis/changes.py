@@ -32,6 +32,13 @@ class Estimate(Part):
         "change exceeds what the measurements' own intervals allow."
     )
 
+    @property
+    def text(self) -> str:
+        """`+1.20 points` or `0.76x`."""
+        if self.kind == "ratio":
+            return f"{self.value:.2f}x"
+        return f"{round(self.value * 100, 2) + 0.0:+.2f} points"  # + 0.0: nobody wants to read -0.00
+
 
 @frozen
 class Change:
@@ -100,10 +107,3 @@ def on_scale(amount: float, kind: Kind) -> float:
 def compare(before: Mapping[int, Row], after: Mapping[int, Row], metric: str) -> Estimate | None:
     """The change of `metric` from some seeds' rows to the same seeds' other rows."""
     return estimate(changes(before, after, metric))
-
-
-def as_text(found: Estimate) -> str:
-    """`+1.20 points` or `0.76x`."""
-    if found.kind == "ratio":
-        return f"{found.value:.2f}x"
-    return f"{round(found.value * 100, 2) + 0.0:+.2f} points"  # + 0.0: nobody wants to read -0.00

@@ -10,6 +10,7 @@ from pydantic import Field
 from pqd_core.host.analysis.changes import Estimate, compare
 from pqd_core.host.analysis.frontier import Standing
 from pqd_core.host.rows import DENSE, Part, Pipeline, Place, Row, in_words
+from pqd_core.host.words import bare, quantity
 from pqd_core.records import Better
 
 
@@ -27,6 +28,13 @@ class Cell(Part):
     missing: str | None = Field(None, description="Why a seed has no number.")
     against_dense: Estimate | None = Field(None, description="Change from the dense network of the same seed.")
     against_written: Estimate | None = Field(None, description="Change from the written order of the same seed.")
+
+    @property
+    def text(self) -> str:
+        """`98.61 % ± 0.31`, or `missing`."""
+        if self.mean is None:
+            return "missing"
+        return quantity(self.mean, self.unit) + (f" ± {bare(self.spread, self.unit)}" if self.spread else "")
 
 
 class Summary(Part):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from pqd_core.host.analysis import Analysis
-from pqd_core.host.analysis.changes import Estimate, as_text
+from pqd_core.host.analysis.changes import Estimate
 from pqd_core.host.analysis.summaries import Summary
 from pqd_core.host.rows import Pipeline, in_words
 from pqd_core.host.words import by_runtime, short_metric
@@ -52,5 +52,5 @@ def _against_dense(summary: Summary) -> str:
 def change_in_words(change: Estimate) -> str:
     """The change, and a word where a difference may be chance; ratios are judged by their size."""
     if change.kind == "ratio" or change.beyond_noise:
-        return as_text(change)
-    return f"{as_text(change)} (within the noise{'' if change.n == 1 else f' of {change.n} seeds'})"
+        return change.text
+    return f"{change.text} (within the noise{'' if change.n == 1 else f' of {change.n} seeds'})"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pqd_core.host.analysis.changes import as_text
 from pqd_core.host.analysis.effects import Edge, edges, mean_of
 from pqd_core.host.analysis.summaries import Cell, Summary
 from pqd_core.host.rows import Place, Row, by_place
@@ -58,6 +57,6 @@ def _values(edge: Edge, by: Summaries) -> str:
 
 def _span(here: Sequence[Edge]) -> str:
     changes = sorted((mean_of([edge]) for edge in here), key=lambda change: change.value)
-    least, most, mean = as_text(changes[0]), as_text(changes[-1]), as_text(mean_of(here))
+    least, most, mean = changes[0].text, changes[-1].text, mean_of(here).text
     ends = "" if least == most else f" ({least} to {most})"
     return f"{mean} on average over {len(here)} places{ends}"

@@ -1,0 +1,86 @@
+"""`report.html`: one file that opens without a network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from importlib.resources import files
+
+import vl_convert
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from pqd_core import Report
+from pqd_report import tables
+from pqd_report.figures import figures, stages_of
+from pqd_report.names import letters
+from pqd_report.plots.theme import THEMES
+from pqd_report.reproduce import commands, environment, spec_yaml
+
+SECTIONS = ("frontier", "effects", "curves", "layers")
+
+
+def render(report: Report) -> dict[str, str]:
+    """The page."""
+    short, script, spec = letters(stages_of(report)), _page("report.js"), spec_yaml(report)
+    drawn = list(figures(report, short))
+    page = (
+        _templates()
+        .get_template("report.html.jinja")
+        .render(
+            report=report,
+            key=", ".join(f"{letter} {stage}" for stage, letter in short.of.items()),
+            pipelines=len({row.pipeline for row in report.rows}),
+            runtimes=list(dict.fromkeys(row.runtime for row in report.rows)),
+            figures={section: [f for f in drawn if f.section == section] for section in SECTIONS},
+            orders=tables.order_table(report, short),
+            differences=tables.difference_table(report),
+            effects=tables.effect_table(report),
+            tests=tables.order_tests(report),
+            goals=list(tables.goal_tables(report)),
+            steps=tables.step_table(report),
+            data={"charts": {f.name: {"spec": f.spec, "patch": f.patch} for f in drawn}, "themes": THEMES},
+            environment=environment(report),
+            commands=commands(report),
+            spec=spec,
+            spec_url=_as_url(spec),
+            style=_page("report.css"),
+            library=_library(),
+            script=script,
+            hashes=" ".join(f"'{_hash(text)}'" for text in (_library(), script)),
+        )
+    )
+    return {"report.html": page}
+
+
+@cache
+def _library() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script; a request to the network is no part of it."""
+    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    if "</script" in bundle.lower():
+        raise ValueError("the plotting library cannot stand in a page")
+    return bundle
+
+
+@cache
+def _templates() -> Environment:
+    return Environment(
+        loader=PackageLoader("pqd_report", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _page(name: str) -> str:
+    return files("pqd_report").joinpath("page", name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    """What the page's policy lets run: this script and no other, wherever it might come from."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _as_url(text: str) -> str:
+    return "data:application/yaml;base64," + base64.b64encode(text.encode()).decode()

@@ -1,0 +1,81 @@
+"""Layer by layer: what the deployed files hold, one column per pipeline."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from statistics import fmean
+from typing import Any
+
+import altair as alt
+from attrs import frozen
+
+from pqd_core import Report
+from pqd_report.names import Letters, in_arrows
+from pqd_report.plots.theme import Spec, inline
+
+HEIGHT = 15
+"""Of a layer's row, in pixels."""
+
+
+@frozen
+class Kind:
+    """A number that a measurer gives for each layer, in its metric's provenance."""
+
+    metric: str
+    title: str
+    format: str
+    scale: alt.Scale
+
+
+KINDS = (
+    Kind("sparsity", "share of zero weights", ".0%", alt.Scale(scheme="viridis", domain=[0, 1])),
+    Kind("quantization_error", "share of the weights' energy that rounding lost", ".1e", alt.Scale(scheme="cividis")),
+)
+
+
+def cells(report: Report, kind: Kind, letters: Letters, runtime: str) -> list[dict[str, Any]]:
+    """One mapping per pipeline and layer: the mean over seeds."""
+    found: dict[tuple[tuple[str, ...], str], list[float]] = defaultdict(list)
+    for row in report.rows:
+        metric = row.metrics.get(kind.metric)
+        if metric and row.runtime == runtime:
+            for layer, value in metric.provenance.get("layers", {}).items():
+                found[row.pipeline, layer].append(value)
+    return [
+        {"pipeline": in_arrows(pipeline), "short": letters.short(pipeline), "layer": layer, "value": fmean(values)}
+        for (pipeline, layer), values in found.items()
+        if pipeline
+    ]
+
+
+def runtime_of(report: Report, kind: Kind) -> str | None:
+    """The first runtime in which a file tells this number by layer."""
+    rows = (row for row in report.rows if kind.metric in row.metrics)
+    return next((row.runtime for row in rows if row.metrics[kind.metric].provenance.get("layers")), None)
+
+
+def draw(report: Report, kind: Kind, letters: Letters) -> Spec | None:
+    """A row for each layer and a column for each pipeline; None if nothing is known by layer."""
+    runtime = runtime_of(report, kind)
+    found = cells(report, kind, letters, runtime) if runtime else []
+    if not found or not any(cell["value"] for cell in found):
+        return None
+    layers, pipelines = (list(dict.fromkeys(cell[key] for cell in found)) for key in ("layer", "short"))
+    legend = alt.Legend(orient="bottom", format=kind.format, gradientLength=180)
+    drawn = (
+        alt.Chart(inline(found))
+        .mark_rect(stroke="transparent", aria=False)
+        .encode(
+            x=alt.X("short:N", sort=pipelines, title=None, axis=alt.Axis(labelAngle=-60, orient="top", grid=False)),
+            y=alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(grid=False, labelLimit=120, labelOverlap=False)),
+            color=alt.Color("value:Q", title=None, scale=kind.scale, legend=legend),
+            tooltip=["layer:N", "pipeline:N", alt.Tooltip("value:Q", title=kind.title, format=kind.format)],
+        )
+        .properties(
+            width="container",
+            height=HEIGHT * len(layers),
+            description=f"{kind.title} of {len(layers)} layers in {len(pipelines)} pipelines on {runtime}.",
+        )
+    )
+    spec: Spec = drawn.to_dict()
+    return spec
