@@ -58,7 +58,7 @@ def _unzstd(data: bytes, size: int) -> bytes:
 
 
 def _ranged(data: bytes) -> bytes:
-    return encode(np.frombuffer(data, np.int8))
+    return encode(np.frombuffer(data, np.uint8))
 
 
 def _unranged(data: bytes, size: int) -> bytes:

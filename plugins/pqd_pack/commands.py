@@ -14,7 +14,7 @@ from pqd_pack import MAX_MEGABYTES
 from pqd_pack.account import Account, account, entropy_bits, frequencies, weights_in
 from pqd_pack.companions import read_whole
 from pqd_pack.damage import Damaged, TooLarge
-from pqd_pack.disk import RAISE_LIMIT, read, refuse, refuse_existing, write
+from pqd_pack.disk import read, refuse, refuse_existing, write
 from pqd_pack.packing import pack as pack_files
 from pqd_pack.packing import unpack as unpack_files
 
@@ -81,7 +81,7 @@ def _told(file: Path) -> Iterator[None]:
     except Damaged as error:
         raise refuse(file, str(error), "get the file again from where it came") from error
     except TooLarge as error:
-        raise refuse(file, f"{error}, more than the limit", RAISE_LIMIT) from error
+        raise refuse(file, str(error), error.hint) from error
 
 
 def _share(part: int, whole: int) -> str:

@@ -22,7 +22,7 @@ from itertools import accumulate, pairwise
 from pydantic import ValidationError
 
 from pqd_pack.codecs import expand, zstd
-from pqd_pack.damage import Damaged, TooLarge
+from pqd_pack.damage import RAISE_LIMIT, Damaged, TooLarge
 from pqd_pack.header import Header
 
 MAGIC = b"\x89PQDZ\r\n\x1a"
@@ -56,7 +56,7 @@ def unseal(data: bytes, largest: int) -> tuple[Header, list[memoryview]]:
     end = PREAMBLE.size + stored
     header = _header(bytes(whole[PREAMBLE.size : end]), told)
     if header.size > largest:
-        raise TooLarge(f"it unpacks to {header.size / 2**20:,.0f} MB")
+        raise TooLarge(f"it unpacks to {header.size / 2**20:,.0f} MB, more than the limit", RAISE_LIMIT)
     return header, _streams(header, whole[end:])
 
 

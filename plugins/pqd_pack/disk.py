@@ -9,8 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from pqd_core import DataError, Problem
-
-RAISE_LIMIT = "raise the limit with --max-megabytes if you trust it"
+from pqd_pack.damage import RAISE_LIMIT
 
 
 def read(file: Path, largest: int) -> bytes:

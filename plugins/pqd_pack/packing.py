@@ -14,6 +14,7 @@ from pqd_pack.damage import Damaged
 from pqd_pack.header import Header, described
 from pqd_pack.layout import Group, groups
 from pqd_pack.regions import find_regions
+from pqd_pack.weights import Turns
 
 Stream = tuple[str, bytes]
 """The codec's name and what it has made."""
@@ -26,15 +27,16 @@ def pack(files: Mapping[str, bytes]) -> bytes:
         for name, data in files.items()
     )
     contents = list(files.values())
-    streams = [stream for group in groups(parts) for stream in _shrunk(group, contents)]
+    turns = Turns(sum(map(len, contents)))
+    streams = [stream for group in groups(parts) for stream in _shrunk(group, contents, turns)]
     header = Header(files=parts, streams=tuple((codec, len(data)) for codec, data in streams))
     return seal(header, [data for _, data in streams])
 
 
-def _shrunk(group: Group, contents: list[bytes]) -> Iterator[Stream]:
+def _shrunk(group: Group, contents: list[bytes], turns: Turns) -> Iterator[Stream]:
     data = b"".join(contents[index][part] for index, part in group.places)
     if group.shape is not None:
-        yield weights.shrink(data, group.shape)
+        yield weights.shrink(data, group.shape, turns)
     else:
         yield from (codecs.shrink(data[plane :: group.width]) for plane in range(group.width))
 
@@ -44,16 +46,16 @@ def unpack(data: bytes, largest: int) -> dict[str, bytes]:
 
     Raises:
         Damaged: this is no packed file, or a damaged one.
-        TooLarge: the files are longer than `largest` bytes.
+        TooLarge: the files are longer than `largest` bytes, or would take hours.
     """
     header, payload = unseal(data, largest)
     streams = ((codec, bytes(part)) for (codec, _), part in zip(header.streams, payload, strict=True))
     expected = groups(header.files)
     if len(payload) != sum(group.width for group in expected):
         raise Damaged("its header lists streams that its files do not have")
-    contents = [np.empty(file.size, np.uint8) for file in header.files]
+    contents, turns = [np.empty(file.size, np.uint8) for file in header.files], Turns(header.size)
     for group in expected:
-        _put(contents, group, _expanded(group, list(islice(streams, group.width))))
+        _put(contents, group, _expanded(group, list(islice(streams, group.width)), turns))
     files = {file.name: content.tobytes() for file, content in zip(header.files, contents, strict=True)}
     for file in header.files:
         if hashlib.sha256(files[file.name]).hexdigest() != file.sha256:
@@ -61,9 +63,9 @@ def unpack(data: bytes, largest: int) -> dict[str, bytes]:
     return files
 
 
-def _expanded(group: Group, streams: list[Stream]) -> np.ndarray:
+def _expanded(group: Group, streams: list[Stream], turns: Turns) -> np.ndarray:
     if group.shape is not None:
-        return weights.expand(*streams[0], group.shape)
+        return weights.expand(*streams[0], group.shape, turns)
     items = group.size // group.width
     planes = [codecs.expand(*stream, items) for stream in streams]
     return np.stack([np.frombuffer(plane, np.uint8) for plane in planes], axis=1).reshape(-1)

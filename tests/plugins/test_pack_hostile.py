@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pack_kit import MEGABYTES, about, forged, onnx_file, sparse_weight
 
+from pqd_pack import rows, weights
 from pqd_pack.account import account
 from pqd_pack.container import DIGEST_BYTES
 from pqd_pack.damage import Damaged, TooLarge
@@ -141,6 +142,36 @@ def test_a_stream_that_would_go_on_for_ever_ends_where_its_file_does(codec: str)
     long = CODECS[codec].shrink(b"\0" * (8 * MEGABYTES))
     with pytest.raises(Damaged):
         unpack(forged({"files": [about(size=10)], "streams": [[codec, len(long)]]}, long), MEGABYTES)
+
+
+def test_shapes_that_are_made_to_take_hours_are_refused() -> None:
+    tensors = [[0, "i8", [2**12, 1, 2**4]]] * 32
+    size, streams = 32 * 2**16, [["stored", 0], *[["rows", 12]] * 32]
+    hostile = forged({"files": [about(size=size, tensors=tensors)], "streams": streams}, b"\x01\x01\0\x01\0" * 90)
+    began = time.perf_counter()
+    with pytest.raises((Damaged, TooLarge)):
+        unpack(hostile, 4 * MEGABYTES)
+    assert time.perf_counter() - began < 30
+    with pytest.raises(TooLarge, match="would take hours"):
+        weights.expand("rows", b"", (2**19, 1), weights.Turns(2**20))
+
+
+ROWS = rows.encode(sparse_weight(24, 16, 3, 3))
+
+
+@given(st.binary(min_size=rows.HEAD.size, max_size=60))
+@settings(max_examples=150, deadline=None)
+def test_noise_in_place_of_a_weight_ends_in_damage_or_in_some_weight(noise: bytes) -> None:
+    for data in (noise, ROWS[: rows.HEAD.size] + noise, b"\x7f\x08\x04\x80\x00" + noise):
+        with suppress(Damaged):
+            assert rows.decode(data, (9, 5, 3)).shape == (135,)
+
+
+@given(st.integers(0, len(ROWS) - 1), st.integers(0, 255))
+@settings(max_examples=150, deadline=None)
+def test_a_changed_byte_of_a_weight_ends_in_damage_or_in_another_weight(place: int, value: int) -> None:
+    with suppress(Damaged):
+        assert rows.decode(ROWS[:place] + bytes([value]) + ROWS[place + 1 :], (24, 16, 3, 3)).shape == (24 * 16 * 9,)
 
 
 def test_an_account_decodes_nothing_but_is_as_strict() -> None:

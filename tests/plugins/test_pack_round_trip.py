@@ -21,12 +21,20 @@ from pqd_pack.packing import pack, unpack
 from pqd_pack.size import measure
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=4, min_side=0, max_side=9)
-VALUES = st.one_of(st.integers(-128, 127), st.sampled_from([-128, 0, 127]), st.just(0))
-GOLDEN = Path(__file__).parent / "golden.pqdz"
+VALUES = st.one_of(st.integers(-128, 127), st.sampled_from([-128, -1, 0, 1, 127]), st.just(0))
+
+
+def few_valued() -> st.SearchStrategy[np.ndarray]:
+    few = st.lists(VALUES, min_size=1, max_size=3)
+    return few.flatmap(lambda some: arrays.arrays(np.int8, SHAPES, elements=st.sampled_from(some)))
+
+
+def shrunk(values: np.ndarray) -> tuple[str, bytes]:
+    return weights.shrink(values.tobytes(), values.shape, weights.Turns(values.nbytes))
 
 
 @pytest.mark.parametrize("codec", weights.CODECS)
-@given(values=arrays.arrays(np.int8, SHAPES, elements=VALUES))
+@given(values=st.one_of(arrays.arrays(np.int8, SHAPES, elements=VALUES), few_valued()))
 @settings(max_examples=60, deadline=None)
 def test_every_codec_gives_any_weight_back(codec: str, values: np.ndarray) -> None:
     data = weights.CODECS[codec].shrink(values)
@@ -43,11 +51,25 @@ def test_every_codec_gives_any_weight_back(codec: str, values: np.ndarray) -> No
         np.zeros((3, 0), np.int8),
         np.arange(256, dtype=np.uint8).view(np.int8).reshape(1, 256),
         np.random.default_rng(0).integers(-128, 128, (70, 1000), np.int8),
+        np.random.default_rng(0).integers(-1, 2, (40, 30, 3), np.int8),
+        np.eye(64, dtype=np.int8),
         sparse_weight(64, 32, 3, 3),
         sparse_weight(7, 5000),
         sparse_weight(5000, 7),
     ],
-    ids=["zeros", "constant", "one", "empty", "all values", "noise", "kernels", "wide", "tall"],
+    ids=[
+        "zeros",
+        "constant",
+        "one",
+        "empty",
+        "all values",
+        "noise",
+        "three values",
+        "unit matrix",
+        "kernels",
+        "wide",
+        "tall",
+    ],
 )
 def test_every_codec_gives_the_odd_ones_back(codec: str, values: np.ndarray) -> None:
     data = weights.CODECS[codec].shrink(values)
@@ -103,6 +125,42 @@ def test_a_file_takes_little_more_than_the_entropy_of_its_weights(kind: str) -> 
     counts = sum(frequencies(weight) for weight in weights_in(files))
     assert int(np.sum(counts)) == 3 * layers[0].size
     assert found.packed < 1.03 * entropy_bits(np.asarray(counts)) / 8
+
+
+def test_channels_inputs_kernels_and_signs_that_hang_together_take_less_than_their_entropy() -> None:
+    rng = np.random.default_rng(0)
+    spread = rng.uniform(4, 30, (96, 1, 1)) * rng.uniform(0.3, 1, (1, 48, 1)) * np.linspace(0.4, 1, 9)
+    smooth = np.cumsum(rng.normal(size=(96, 48, 9)), axis=2)
+    values = smooth / np.sqrt(np.arange(1, 10)) * spread
+    values[abs(values) < np.quantile(abs(values), 0.7)] = 0
+    weight = values.round().clip(-127, 127).astype(np.int8).reshape(96, 48, 3, 3)
+    codec, data = shrunk(weight)
+    assert codec == "rows"
+    assert 8 * len(data) < 0.85 * entropy_bits(frequencies(weight))
+
+
+def test_a_hole_that_pruning_left_is_found_in_every_channel_whatever_its_step() -> None:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(128, 32, 3, 3))
+    values[abs(values) < 1] = 0
+    step = rng.uniform(0.03, 0.15, (128, 1, 1, 1))
+    weight = (values / step).round().clip(-127, 127).astype(np.int8)
+    codec, data = shrunk(weight)
+    assert codec == "rows"
+    assert 8 * len(data) < 0.93 * entropy_bits(frequencies(weight))
+
+
+def test_numbers_without_structure_take_hardly_more_than_their_entropy() -> None:
+    weight = np.random.default_rng(0).choice(np.array([-3, 0, 0, 0, 5], np.int8), (64, 64, 3, 3))
+    assert 8 * len(shrunk(weight)[1]) < 1.01 * entropy_bits(frequencies(weight))
+
+
+def test_a_weight_of_very_many_channels_is_coded_in_few_turns() -> None:
+    tall = np.zeros((2**19, 2), np.int8)
+    tall[::3] = 7
+    codec, data = shrunk(tall)
+    assert codec == "range"
+    assert np.array_equal(weights.expand(codec, data, tall.shape, weights.Turns(0)), tall.view(np.uint8).reshape(-1))
 
 
 def test_the_same_files_are_packed_into_the_same_bytes() -> None:
