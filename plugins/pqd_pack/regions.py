@@ -6,8 +6,11 @@ put together again from exactly the bytes it was taken apart into.
 
 from __future__ import annotations
 
+import io
 import json
 import math
+import struct
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -47,7 +50,7 @@ def find_regions(name: str, data: bytes, beside: Callable[[str], bytes | None]) 
 
 
 def _finder(name: str) -> Callable[[bytes, str, Callable[[str], bytes | None]], Iterable[Region]]:
-    finders = {".onnx": _in_onnx, ".bin": _in_openvino, ".safetensors": _in_safetensors}
+    finders = {".onnx": _in_onnx, ".bin": _in_openvino, ".safetensors": _in_safetensors, ".pt2": _in_pt2}
     return finders.get(Path(name).suffix.lower(), lambda *_: ())
 
 
@@ -93,3 +96,22 @@ def _in_safetensors(data: bytes, _: str, __: Callable[[str], bytes | None]) -> I
         if name != "__metadata__":
             start, stop = (8 + length + offset for offset in tensor["data_offsets"])
             yield Region(start, stop, tensor["dtype"].lower(), tuple(tensor["shape"]))
+
+
+def _in_pt2(data: bytes, _: str, __: Callable[[str], bytes | None]) -> Iterator[Region]:
+    kinds = {1: "u8", 2: "i8", 4: "i32", 5: "i64", 6: "f16", 7: "f32", 8: "f64", 13: "bf16"}  # torch's numbers
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        members = {member.filename: member for member in archive.infolist()}
+        for config in (name for name in members if name.endswith("_config.json")):
+            folder = config.rpartition("/")[0]
+            for tensor in json.loads(archive.read(config))["config"].values():
+                start, length = _stored(data, members[f"{folder}/{tensor['path_name']}"])
+                about = tensor["tensor_meta"]
+                shape = tuple(size["as_int"] for size in about["sizes"])
+                yield Region(start, start + length, kinds.get(about["dtype"], ""), shape)
+
+
+def _stored(data: bytes, member: zipfile.ZipInfo) -> tuple[int, int]:
+    """Where a member's bytes begin, behind its own header, and how many there are."""
+    name, extra = struct.unpack_from("<HH", data, member.header_offset + 26)
+    return member.header_offset + 30 + name + extra, member.compress_size

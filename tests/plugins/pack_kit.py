@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import struct
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,18 @@ def openvino_files(*weights: np.ndarray) -> dict[str, bytes]:
         blob += weight.tobytes()
     xml = f'<?xml version="1.0"?>\n<net name="network" version="11"><layers>{"".join(layers)}</layers></net>'
     return {"model.xml": xml.encode(), "model.bin": blob}
+
+
+def pt2_file(*weights: np.ndarray) -> bytes:
+    """A `.pt2` archive with these int8 weights, as torch.export lays it out."""
+    config, file = {}, io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for index, weight in enumerate(weights):
+            archive.writestr(f"archive/data/weights/weight_{index}", weight.tobytes())
+            sizes = [{"as_int": size} for size in weight.shape]
+            config[f"w{index}"] = {"path_name": f"weight_{index}", "tensor_meta": {"dtype": 2, "sizes": sizes}}
+        archive.writestr("archive/data/weights/model_weights_config.json", json.dumps({"config": config}))
+    return file.getvalue()
 
 
 def forged(header: Any, streams: bytes = b"", **preamble: int) -> bytes:

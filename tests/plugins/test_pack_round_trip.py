@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from measure_kit import context_of, deployed, some_data
-from pack_kit import MEGABYTES, onnx_file, openvino_files, sparse_weight
+from pack_kit import MEGABYTES, onnx_file, openvino_files, pt2_file, sparse_weight
 
 from pqd_core import Settings
 from pqd_pack import codecs, weights
@@ -76,6 +76,7 @@ FILES = {
     "onnx": {"model.onnx": onnx_file(sparse_weight(16, 8, 3, 3), sparse_weight(10, 64))},
     "onnx with twins": {"model.onnx": onnx_file(sparse_weight(8, 8), sparse_weight(8, 8))},
     "openvino": openvino_files(sparse_weight(16, 8, 3, 3), sparse_weight(10, 64)),
+    "torch": {"model.pt2": pt2_file(sparse_weight(16, 8, 3, 3), sparse_weight(10, 64))},
     "weights without their graph": {"model.bin": b"\x01\x02" * 500},
     "a cut onnx file": {"model.onnx": onnx_file(sparse_weight(16, 8, 3, 3))[:-100]},
     "text": {"notes.txt": b"nothing to be understood here " * 20},
@@ -94,6 +95,11 @@ def test_files_come_back_bit_for_bit(files: dict[str, bytes]) -> None:
 @settings(max_examples=40, deadline=None)
 def test_any_bytes_come_back_whatever_they_are_called(files: dict[str, bytes]) -> None:
     assert unpack(pack(files), MEGABYTES) == files
+
+
+def test_weights_of_a_torch_file_are_coded_as_weights() -> None:
+    found = account(pack(FILES["torch"]), MEGABYTES)
+    assert [part.size for part in found.parts if part.kind == WEIGHTS] == [16 * 8 * 9 + 10 * 64]
 
 
 def test_weights_of_a_safetensors_file_are_coded_as_weights() -> None:
