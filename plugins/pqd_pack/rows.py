@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 
 import numpy as np
 from attrs import frozen
@@ -26,6 +27,8 @@ from pqd_pack.zeros import BLOCK, CLASSES, FACTORS, Zeros, blocks, classes, fit
 HEAD = struct.Struct("<BBBH6bx")
 MIDDLE = 128
 """Log-odds are stored with this added."""
+LARGEST_CHANNEL = 2**18
+"""Weights of one output channel."""
 LARGEST_OCTAVE = 7
 """No spread is above 2**7."""
 
@@ -53,9 +56,12 @@ class Told:
 
 
 def work(shape: tuple[int, ...]) -> int:
-    """How many turns a weight takes; each is a fraction of a millisecond, however few weights are in it."""
-    outputs, _, taps = kernels(shape)
-    return outputs + -(-outputs // BLOCK) * taps
+    """How many turns a weight takes; each is a fraction of a millisecond, however few weights are in it.
+
+    More than anybody has where a block of channels would take more than 200 MB while it is coded.
+    """
+    outputs, inputs, taps = kernels(shape)
+    return outputs + -(-outputs // BLOCK) * taps if inputs * taps <= LARGEST_CHANNEL else sys.maxsize
 
 
 def kernels(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -65,7 +71,7 @@ def kernels(shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 def encode(values: np.ndarray) -> bytes:
     """`values`, int8 of two or more dimensions."""
-    weight = values.reshape(kernels(values.shape)).astype(np.int64)
+    weight = values.reshape(kernels(values.shape))
     if not weight.any():
         return HEAD.pack(0, 1, 0, 1, *[0] * FACTORS)
     spreads, odds, told = _describe(weight)
@@ -95,9 +101,9 @@ def decode(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     reader = Reader(data[HEAD.size :])
     spreads = plain.code(reader, np.empty(size[0], np.uint8))
     odds = plain.code(reader, np.empty(size[0], np.uint8))
-    weight = _code(reader, np.zeros(size, np.int64), told, spreads, odds, _width(shape))
+    weight = _code(reader, np.zeros(size, np.int8), told, spreads, odds, _width(shape))
     reader.end()
-    return weight.astype(np.int8).reshape(-1)
+    return weight.reshape(-1)
 
 
 def _width(shape: tuple[int, ...]) -> int:
@@ -106,17 +112,16 @@ def _width(shape: tuple[int, ...]) -> int:
 
 def _describe(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, Told]:
     """Spread and odds of each output channel as precisely as it has weights to be known by, and all the rest."""
-    outputs, nonzero = len(weight), weight != 0
+    outputs, nonzero, size = len(weight), weight != 0, abs(weight.astype(np.int16))
     each, hits = weight[0].size, nonzero.sum(axis=(1, 2))
     spread_precision = next((p for p, least in ((8, 200), (4, 50), (2, 12)) if hits.sum() >= least * outputs), 1)
     odds_precision = next((p for p, least in ((4, 400), (2, 60), (1, 20)) if each >= least), 0)
-    mean = abs(weight).sum(axis=(1, 2)) / np.maximum(hits, 1)
+    mean = size.sum(axis=(1, 2)) / np.maximum(hits, 1)
     spreads = np.rint(spread_precision * np.log2(np.maximum(mean, 1))).astype(np.uint8)
     odds = np.rint(odds_precision * np.log((hits + 0.5) / (each - hits + 0.5))) + MIDDLE
     density = min(max(round(SHARES * hits.sum() / weight.size), 1), SHARES - 1)
-    factors = fit(nonzero.astype(np.int64), density, _odds(odds.astype(np.int64), odds_precision))
-    largest = int(abs(weight).max())
-    return spreads, odds.astype(np.uint8), Told(largest, spread_precision, odds_precision, density, factors)
+    factors = fit(nonzero, density, _odds(odds.astype(np.int64), odds_precision))
+    return spreads, odds.astype(np.uint8), Told(int(size.max()), spread_precision, odds_precision, density, factors)
 
 
 def _odds(stored: np.ndarray, precision: int) -> np.ndarray:
@@ -126,13 +131,13 @@ def _odds(stored: np.ndarray, precision: int) -> np.ndarray:
 def _code(
     coder: Coder, weight: np.ndarray, told: Told, spreads: np.ndarray, odds: np.ndarray, width: int
 ) -> np.ndarray:
-    """The weight, int64 (outputs, inputs, taps), written or read."""
+    """The weight, int8 (outputs, inputs, taps), written or read."""
     found = np.zeros_like(weight)
     zeros, sizes = Zeros(weight.shape, told.density, _odds(odds, told.odds_precision)), Sizes(told.largest)
     signs = Signs(weight.shape, width)
     spreads = np.minimum(spreads, LARGEST_OCTAVE * told.spread_precision)
     for block in blocks(len(weight)):
-        here = weight[block]
+        here = weight[block].astype(np.int64)
         nonzero, groups = _code_zeros(coder, here != 0, block, zeros, told.factors)
         magnitude = np.zeros_like(here)
         for row, spread in enumerate(spreads[block].tolist()):

@@ -69,5 +69,5 @@ def expand(name: str, data: bytes, shape: tuple[int, ...], turns: Turns) -> np.n
     if name not in CODECS:
         raise Damaged(f"{name[:80]!r} is no codec of weights")
     if not turns.take(name, shape):
-        raise TooLarge("its weights have more channels than a network of this size has, and would take hours")
+        raise TooLarge("its weights have shapes that no network of this size has, and would take hours")
     return CODECS[name].expand(data, shape).view(np.uint8)

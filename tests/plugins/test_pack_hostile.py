@@ -154,6 +154,8 @@ def test_shapes_that_are_made_to_take_hours_are_refused() -> None:
     assert time.perf_counter() - began < 30
     with pytest.raises(TooLarge, match="would take hours"):
         weights.expand("rows", b"", (2**19, 1), weights.Turns(2**20))
+    with pytest.raises(TooLarge, match="would take hours"):
+        weights.expand("rows", b"", (1, 2**30), weights.Turns(2**30))
 
 
 ROWS = rows.encode(sparse_weight(24, 16, 3, 3))
