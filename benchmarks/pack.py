@@ -68,14 +68,19 @@ def measured(data: bytes, shrink: Callable[[bytes], bytes], expand: Callable[[by
 
 def packed(data: bytes, codecs: list[str]) -> dict[str, Any]:
     """The same for pqd pack with these codecs of weights, and what the weights alone take."""
-    every, name = dict(weights.CODECS), "model.onnx"
+    every, name, kept = dict(weights.CODECS), "model.onnx", list[bytes]()
+
+    def shrink(data: bytes) -> bytes:
+        kept.append(pack({name: data}))
+        return kept[0]
+
     for codec in every.keys() - set(codecs):
         del weights.CODECS[codec]
     try:
-        found = measured(data, lambda data: pack({name: data}), lambda packed: unpack(packed, LARGEST)[name])
-        parts = account(pack({name: data}), LARGEST).parts
+        found = measured(data, shrink, lambda packed: unpack(packed, LARGEST)[name])
     finally:
         weights.CODECS.update(every)
+    parts = account(kept[0], LARGEST).parts
     return found | {"weights_bytes": next(part.packed for part in parts if part.kind == WEIGHTS)}
 
 
@@ -144,13 +149,19 @@ def main() -> None:
     parser.add_argument("--into", default="full-width", help="name of the result")
     options = parser.parse_args()
     files = {name: Path(file) for name, _, file in (one.partition("=") for one in options.networks)}
-    networks = {name: compare(file, options.deepcabac) for name, file in files.items()}
+    networks: dict[str, Any] = {}
     (RESULTS / "pack").mkdir(exist_ok=True)
-    file = write_result(f"pack/{options.into}", networks, threads=1, seeds=[0])
-    evidence = json.loads(file.read_text())
-    where = f"- {evidence['date']}, {evidence['environment']['cpu']['model']}, CPU seconds of one thread\n"
-    page = f"{table(networks)}\n{where}- Command: `{evidence['command']}`\n"
-    file.with_suffix(".md").write_text(f"# Packed sizes: {options.into}\n\n{page}", encoding="utf-8")
+    for name, file in files.items():
+        networks[name] = compare(file, options.deepcabac)
+        write_page(write_result(f"pack/{options.into}", networks, threads=1, seeds=[0]), options.into)
+
+
+def write_page(result: Path, title: str) -> None:
+    """The result's table lies beside it."""
+    found = json.loads(result.read_text(encoding="utf-8"))
+    where = f"- {found['date']}, {found['environment']['cpu']['model']}, CPU seconds of one thread"
+    page = f"# Packed sizes: {title}\n\n{table(found['numbers'])}\n{where}\n- Command: `{found['command']}`\n"
+    result.with_suffix(".md").write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
