@@ -48,6 +48,8 @@ def finish(proto: ModelProto) -> None:
     use_global_pools(proto.graph)
     use_integer_bias(proto.graph)
     _strip(proto)
+    # Weights lie together, largest first: a compressor learns their statistics once.
+    proto.graph.initializer.sort(key=lambda tensor: (-tensor.ByteSize(), tensor.name))
     for value in chain(proto.graph.input, proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
 
