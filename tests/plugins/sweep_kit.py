@@ -23,7 +23,7 @@ from pqd_vision import torchvision_model
 from pqd_vision.settings import TorchvisionModel
 
 IMAGES = 16
-ONE_STEP = Training(lr=1e-3, batch_size=IMAGES, augment=False)
+ONE_STEP = Training(lr=1e-5, batch_size=IMAGES, augment=False)
 STAGES: tuple[tuple[Any, Any], ...] = (
     (magnitude, MagnitudeSettings(sparsity=0.7, scope="layer", training=ONE_STEP)),
     (int8_qat, Int8QatSettings(weight_range="full", calibration_images=IMAGES, training=ONE_STEP)),

@@ -11,6 +11,11 @@ QUICK = ("squeezenet1_1",)
 """What the default tests take; the others take minutes together."""
 
 
+TOLERANCE = 1.5
+"""Times what INT8 itself costs: one activation that is rounded the other way moves others in every layer behind it, as
+far as rounding at all does in a deep network that was not trained."""
+
+
 @pytest.mark.parametrize(
     "family",
     [
@@ -22,5 +27,4 @@ def test_a_family_is_deployed_as_it_was_simulated(family: Family, tmp_path: Path
     outcome = sweep(family, tmp_path)
     assert outcome.int8_layers == outcome.layers
     for runtime, agreement in outcome.agreement.items():
-        # Rounding that differs in one activation grows from layer to layer, the more so in an untrained network.
-        assert agreement.rms < outcome.rounding, runtime
+        assert agreement.rms < TOLERANCE * outcome.rounding, runtime
