@@ -8,7 +8,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -84,6 +84,14 @@ class Store:
     def has(self, shelf: Shelf, key: str) -> bool:
         """Whether an answer lies there, without checking its files."""
         return (self.folder(shelf, key) / MANIFEST).is_file()
+
+    def remembered(self, shelf: Shelf) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Key and description of each answer, to look back: files are not checked, unreadable ones passed over."""
+        for file in sorted((self.root / shelf).glob(f"*/*/{MANIFEST}")):
+            with suppress(OSError, ValidationError):
+                if file.stat().st_size <= MANIFEST_LIMIT_BYTES:
+                    manifest = Manifest.model_validate_json(file.read_bytes())
+                    yield manifest.key, manifest.about
 
     def remove(self, shelf: Shelf, key: str) -> None:
         """No answer to `key` lies there any more."""

@@ -249,6 +249,33 @@ def test_plan_shows_the_tree_its_epochs_and_what_is_done(call: Call) -> None:
     assert after[3] == "2 steps, 1 epoch, 0 still to run"
 
 
+def test_plan_shows_what_a_study_shares_and_how_long_it_takes_once_something_was_measured(call: Call) -> None:
+    study = ["--set", "stages=[nudge, toy-tune, bulky]", "--set", "study=full"]
+    study += ["--set", "budget={epochs: 100, split: [20, 40, 40]}"]
+    before = call("plan", "spec.json", *study).out.splitlines()
+    assert before[-3:-1] == [
+        "15 pipelines share 15 stage runs and 500 epochs",
+        "each alone would take 33 and 1,100, and a baseline of its own: 600 epochs are saved",
+    ]
+    assert before[-1].startswith("no estimate of the time: nothing of toy-net on toy-blobs")
+    call("run", "spec.json")
+    after = call("plan", "spec.json", *study).out.splitlines()[-1]
+    assert after.startswith("about ")
+    assert "from 2 steps measured here; toy-tune, bulky not run here yet, taken as the slowest that was" in after
+    (found,) = json.loads(call("plan", "spec.json", "--json", *study).out)
+    assert (found["pipelines"], found["shared"]) == (15, {"stage_runs": 15, "epochs": 500})
+    assert found["alone"] == {"stage_runs": 33, "epochs": 1100}
+    assert found["estimate"]["seconds"] > 0
+
+
+def test_plan_shows_one_tree_for_several_seeds_with_how_many_are_done(call: Call) -> None:
+    call("run", "spec.json", "--set", "seeds=1")
+    lines = call("plan", "spec.json", "--set", "seeds=[0, 1, 2]").out.splitlines()
+    assert lines[0].endswith("toy-net on toy-blobs, seeds 0, 1, 2")
+    assert ["1 of 3 done" in line for line in lines[1:3]] == [True, True]
+    assert lines[3] == "6 steps, 3 epochs, 2 still to run"
+
+
 def test_plan_as_json_has_keys_parents_facts_and_what_is_done(call: Call) -> None:
     (found,) = json.loads(call("plan", "spec.json", "--json").out)
     assert (found["epochs"], found["epochs_to_run"]) == (1, 1)

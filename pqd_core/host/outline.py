@@ -7,12 +7,14 @@ from typing import Any
 from attrs import asdict, define
 
 from pqd_core.artifact import Store
-from pqd_core.host.words import counted
+from pqd_core.host.estimate import estimate
+from pqd_core.host.words import counted, duration
 from pqd_core.plan import Plan, Step
 
 
 def plan_json(plan: Plan, store: Store) -> dict[str, Any]:
     """The trees, one mapping per step, parents first."""
+    expected = estimate(plan, store)
     done = {step.key for step in plan.steps if store.has("steps", step.key)}
     return {
         "title": plan.spec.title,
@@ -24,6 +26,7 @@ def plan_json(plan: Plan, store: Store) -> dict[str, Any]:
         "epochs_to_run": sum(step.epochs for step in plan.steps if step.key not in done),
         "shared": asdict(plan.shared),
         "alone": asdict(plan.alone),
+        "estimate": asdict(expected) if expected else None,
         "steps": [
             {
                 "key": step.key,
@@ -64,6 +67,7 @@ class _Outline:
             *plan.notes,
             f"{counted(len(plan.steps), 'step')}, {counted(plan.epochs, 'epoch')}, {left} still to run",
             *self._saving(),
+            *([self._time()] if left or not all(map(self._done, plan.steps)) else []),
         ]
 
     def _done(self, step: Step) -> bool:
@@ -77,6 +81,17 @@ class _Outline:
         which = f"{step.key[:12]}  {'done' if done else '':<5}" if len(steps) == 1 else f"{done} of {len(steps)} done "
         facts = ", ".join(sorted(step.facts))
         return f"{indent + name:<34}{counted(step.epochs, 'epoch'):>11}  {which} {facts}".rstrip()
+
+    def _time(self) -> str:
+        """How long it will take, and how that is known."""
+        spec, found = self.plan.spec, estimate(self.plan, self.store)
+        if found is None:
+            what = f"nothing of {spec.backbone.name} on {spec.dataset.name} with as many threads was run in this store"
+            return f"no estimate of the time: {what}; there is one after the baseline (pqd run with --set 'stages=[]')"
+        notes = [f"{', '.join(found.guessed)} not run here yet, taken as the slowest that was"] if found.guessed else []
+        notes += [f"without deployments to {', '.join(found.runtimes_unknown)}"] if found.runtimes_unknown else []
+        basis = f"from {counted(found.measured_steps, 'step')} measured here"
+        return f"about {duration(found.seconds)} with one job, before measuring ({'; '.join([basis, *notes])})"
 
     def _saving(self) -> list[str]:
         """What sharing saves, where anything is shared."""
