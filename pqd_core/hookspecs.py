@@ -105,7 +105,8 @@ def pqd_check_plan(plan: Plan) -> Iterable[Problem]:
 def pqd_run_step(step: Step, artifact: Artifact | None, context: RunContext) -> Artifact:
     """Run `step` on its parent's artifact (None for the baseline) and return what it left in the store.
 
-    The core answers last: answer sooner to run a step elsewhere, wrap the hook to watch it.
+    The core answers last: answer sooner to run a step elsewhere, wrap the hook to watch it. With several jobs it is
+    asked in the process that makes the step.
     """
     raise NotImplementedError
 
