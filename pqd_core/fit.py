@@ -60,11 +60,12 @@ def fit(
     """
     if not context.epochs:
         context.hold_facts(model)
-        return model.cpu().eval()
+        return at_rest(model)
     loss = loss or task_loss(context.task, training.label_smoothing)
     accelerator = _accelerator(context.device, mixed_precision)
     batches = TrainBatches(context, training, accelerator)
-    model.train().to(context.device).to(memory_format=batches.memory_format)
+    model.train()
+    model.to(context.device).to(memory_format=batches.memory_format)
     context.move_facts()
     optimizer = make_optimizer(model, training)
     schedule = make_schedule(optimizer, training, total := context.epochs * len(batches))
@@ -88,7 +89,13 @@ def fit(
             curve.add(value, logits, batch)
         curve.close(epoch)
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False)
-    return model.to("cpu").to(memory_format=torch.contiguous_format).eval()
+    return at_rest(model)
+
+
+def at_rest(model: nn.Module) -> nn.Module:
+    """`model` itself, on the CPU, in eval mode; of torchao's graphs `eval` gives nothing back."""
+    model.cpu().to(memory_format=torch.contiguous_format).eval()
+    return model
 
 
 def _accelerator(device: torch.device, mixed_precision: bool) -> Accelerator:

@@ -141,7 +141,8 @@ def rebuild(artifact: Artifact, step: Step, context: RunContext) -> Network:
 
 def freeze(network: Network, step: Step, context: RunContext) -> nn.Module:
     """The form to deploy: each stage behind the network turns its training form into the deployed form, in order."""
-    model = network.model.eval()
+    model = network.model
+    model.eval()
     for passed in context.plan.path_to(step):
         if passed.stage:
             with _blaming(passed.stage, "freeze"):

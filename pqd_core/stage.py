@@ -108,6 +108,7 @@ def execute_step(step: Step, parent: Artifact | None, context: RunContext) -> Ar
     """Run one step on its parent's artifact and save what it gives; the core's own answer to `pqd_run_step`."""
     import torch
 
+    from pqd_core.fit import at_rest
     from pqd_core.model import Network, build_network, network_state, rebuild
 
     began = time.perf_counter()
@@ -125,7 +126,7 @@ def execute_step(step: Step, parent: Artifact | None, context: RunContext) -> Ar
             model = getattr(stage, duty)(network.model, step.stage.settings, stage_context)
             network.model = check_model(model, step, duty)
         network.facts = stage_context.facts
-    network.model = network.model.cpu().eval()
+    at_rest(network.model)
     network.facts = check_contract(network, step, context.host.facts)
     about = {
         "pipeline": list(step.pipeline),

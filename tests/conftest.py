@@ -16,6 +16,8 @@ from pqd_core import Report
 from pqd_core.host.plugins import Host
 from pqd_core.testing import toy_host
 
+pytest_plugins = ["pytester"]
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bench import light_spec
+from bench import Bench, light_spec
 from light import NudgeSettings, stage_record
 from processes import write_distribution
 from pydantic import Field
@@ -262,3 +262,24 @@ def test_a_recipe_is_a_spec_or_parts_and_not_both() -> None:
     for wrong in ({}, both):
         with pytest.raises(ValueError, match="needs either a spec or parts"):
             RecipeDef(name="r", summary="s", **wrong)
+
+
+# --- what is told on request
+
+
+def test_every_hook_that_is_called_can_be_traced(
+    shelf: Any, host: Host, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    load_plugins(host, shelf({"p_watch": GOOD.format(name="watch") + hook("pqd_check_plan", "return []", "plan")}))
+    monkeypatch.setenv("PQD_TRACE", "1")
+    load_plugins(host, shelf({"p_late": GOOD.format(name="late")}, dist="later"))
+    Bench(host, tmp_path).run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("pqd: pqd_")]
+    assert lines == [
+        "pqd: pqd_stages: p_late",
+        "pqd: pqd_check_plan: p_watch",
+        *("pqd: pqd_step_started (baseline): " + name for name in ("p_watch", "p_late")),
+        "pqd: pqd_run_step (baseline): core",
+        *("pqd: pqd_step_started (nudge): " + name for name in ("p_watch", "p_late")),
+        "pqd: pqd_run_step (nudge): core",
+    ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
@@ -17,6 +16,7 @@ from pqd_core.facts import FACTS
 from pqd_core.host.errors import PluginError, did_you_mean
 from pqd_core.host.log import get_logger
 from pqd_core.host.registry import Registry
+from pqd_core.host.trace import trace
 from pqd_core.records import (
     BackboneDef,
     CheckupDef,
@@ -104,7 +104,7 @@ class Host:
     def each(self, hook: str, **arguments: Any) -> Iterator[tuple[str, Callable[[], Any]]]:
         """Each plugin that answers a hook, and the call that asks it."""
         for implementation in getattr(self.manager.hook, hook).get_hookimpls():
-            yield implementation.plugin_name, partial(_call, implementation, arguments)
+            yield implementation.plugin_name, partial(_call, hook, implementation, arguments)
 
     def tell(self, hook: str, **arguments: Any) -> list[str]:
         """Call an observers' hook; what one raises is logged and returned, and steers nothing."""
@@ -118,7 +118,8 @@ class Host:
         return failed
 
 
-def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
+def _call(hook: str, implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
+    trace(hook, [implementation], arguments)
     return implementation.function(*(arguments[name] for name in implementation.argnames))
 
 
@@ -126,9 +127,7 @@ def new_host() -> Host:
     """A host without plugins; the core itself answers `pqd_run_step`, last."""
     manager = pluggy.PluginManager(hookspecs.PROJECT)
     manager.add_hookspecs(hookspecs)
-    if os.environ.get("PQD_TRACE") == "1":
-        manager.trace.root.setwriter(lambda line: print(line, end="", file=sys.stderr))  # noqa: T201
-        manager.enable_tracing()
+    manager.add_hookcall_monitoring(trace, lambda *_: None)
     from pqd_core.host import last_answer
 
     manager.register(last_answer, name="core")
@@ -202,7 +201,7 @@ def _register(host: Host, module: Any, plugin: Plugin) -> Plugin:
 def _brought(host: Host, caller: pluggy.HookCaller, plugin: Plugin) -> list[Any]:
     """The records that a plugin answers one hook with, all of them checked."""
     own = next(i for i in caller.get_hookimpls() if i.plugin_name == plugin.name)
-    records, kind = list(_call(own, {}) or ()), BRINGS[caller.name][1]
+    records, kind = list(_call(caller.name, own, {}) or ()), BRINGS[caller.name][1]
     for record in records:
         if not isinstance(record, kind):
             raise TypeError(f"{caller.name} brought {record!r}, expected a {kind.__name__}")

@@ -1,4 +1,7 @@
-"""The kit for plugin authors: a host of toys to try a plugin's records in, without training anything large."""
+"""The kit for plugin authors: checks of the contract, and toys to try a plugin on without training anything large.
+
+Importing it brings no torch and no pytest.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,20 @@ from types import ModuleType
 from typing import Any
 
 from pqd_core.host.plugins import Host, new_host, register_plugin
+from pqd_core.testing.case import Case, CheckFailed
+from pqd_core.testing.kit import Outcome, parametrize_with_checks, run_checks
+from pqd_core.testing.project import Project
+
+__all__ = [
+    "Case",
+    "CheckFailed",
+    "Outcome",
+    "Project",
+    "parametrize_with_checks",
+    "run_checks",
+    "toy_host",
+    "toy_spec",
+]
 
 
 def toy_host(*modules: ModuleType, records: tuple[Any, ...] = ()) -> Host:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from zipfile import is_zipfile
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from pqd_core.batches import eval_batches
 from pqd_core.data import Arrays, Augmentation, Data, DataInfo
 from pqd_core.fit import fit
 from pqd_core.hookspecs import hookimpl
+from pqd_core.host.errors import DeployError, Problem
 from pqd_core.measure import MeasureContext, Measurement
 from pqd_core.records import BackboneDef, DatasetDef, MeasurerDef, MetricDef, RuntimeDef, Settings, StageDef
 from pqd_core.spec import Training
@@ -130,13 +132,17 @@ class ToyRuntime:
     @staticmethod
     def open_session(file: Path, threads: int, settings: Any, batch: int | None = None) -> Session:
         """The program, loaded."""
+        if not is_zipfile(file):
+            raise DeployError(Problem(str(file), "is no exported program", "deploy it again"))
         return _ToySession(torch.export.load(file).module())
 
     @staticmethod
     def weights(file: Path) -> dict[str, np.ndarray]:
-        """Weights with two or more dimensions."""
+        """Weights with two or more dimensions, by layer."""
         state = torch.export.load(file).state_dict
-        return {name: value.numpy() for name, value in state.items() if value.dim() > 1}
+        return {
+            name.removesuffix(".weight"): value.detach().numpy() for name, value in state.items() if value.dim() > 1
+        }
 
 
 class ToyMeasurer:
@@ -160,29 +166,46 @@ class ToyMeasurer:
 @hookimpl
 def pqd_backbones() -> Iterable[BackboneDef]:
     """Bring `toy-net`."""
-    return [BackboneDef(name="toy-net", summary="A network of two layers.", load=ToyBackbone)]
+    return [BackboneDef(name="toy-net", summary="A network of two layers.", load=f"{__name__}:ToyBackbone")]
 
 
 @hookimpl
 def pqd_datasets() -> Iterable[DatasetDef]:
     """Bring `toy-blobs`."""
-    return [DatasetDef(name="toy-blobs", summary="Bright thirds.", load=ToyBlobs, settings=BlobSettings)]
+    return [DatasetDef(name="toy-blobs", summary="Bright thirds.", load=f"{__name__}:ToyBlobs", settings=BlobSettings)]
 
 
 @hookimpl
 def pqd_stages() -> Iterable[StageDef]:
     """Bring `toy-tune`."""
-    return [StageDef(name="toy-tune", kind="tune", summary="Trains on.", load=ToyTune, settings=TuneSettings)]
+    return [
+        StageDef(
+            name="toy-tune",
+            kind="tune",
+            summary="Trains on.",
+            load=f"{__name__}:ToyTune",
+            settings=TuneSettings,
+        )
+    ]
 
 
 @hookimpl
 def pqd_runtimes() -> Iterable[RuntimeDef]:
     """Bring `toy-torch`."""
-    return [RuntimeDef(name="toy-torch", summary="Runs an exported program.", load=ToyRuntime, requires=("torch",))]
+    return [
+        RuntimeDef(
+            name="toy-torch",
+            summary="Runs an exported program.",
+            load=f"{__name__}:ToyRuntime",
+            requires=("torch",),
+        )
+    ]
 
 
 @hookimpl
 def pqd_measurers() -> Iterable[MeasurerDef]:
     """Bring `toy-accuracy`."""
     metrics = (MetricDef("accuracy", "1", "higher"),)
-    return [MeasurerDef(name="toy-accuracy", summary="Top-1 accuracy.", load=ToyMeasurer, metrics=metrics)]
+    return [
+        MeasurerDef(name="toy-accuracy", summary="Top-1 accuracy.", load=f"{__name__}:ToyMeasurer", metrics=metrics)
+    ]

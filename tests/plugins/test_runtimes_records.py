@@ -6,8 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from pydantic import ValidationError
-from runtime_kit import NAMES, RECORDS, implementation, settings_of
+from runtime_kit import NAMES, RECORDS
 
 
 def modules_after(statement: str) -> set[str]:
@@ -35,15 +34,3 @@ def test_collecting_the_records_imports_nothing_heavy() -> None:
 def test_running_a_file_needs_no_torch(module: str) -> None:
     """A process that measures latency holds the runtime alone."""
     assert "torch" not in modules_after(f"import pqd_runtimes.{module}")
-
-
-@pytest.mark.parametrize("runtime", NAMES)
-def test_every_implementation_is_a_runtime(runtime: str) -> None:
-    assert all(callable(getattr(implementation(runtime), name)) for name in ("export", "open_session", "weights"))
-
-
-@pytest.mark.parametrize("runtime", NAMES)
-def test_every_setting_is_described_and_no_other_is_taken(runtime: str) -> None:
-    assert all(field.description for field in RECORDS[runtime].settings.model_fields.values())
-    with pytest.raises(ValidationError):
-        settings_of(runtime, thread=3)

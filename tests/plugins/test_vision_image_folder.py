@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_data import write_folders
 from torch.utils.data import DataLoader
 
 from pqd_core import DataError
@@ -25,10 +26,7 @@ def draw(path, width: int = 20, height: int = 12, mode: str = "RGB") -> None:
 @pytest.fixture
 def root(tmp_path):
     """Three classes with 4 training and 2 test images each, all of 20x12 pixels."""
-    for part, count in (("train", 4), ("test", 2)):
-        for name in CLASSES:
-            for number in range(count):
-                draw(tmp_path / part / name / f"{number}.png")
+    write_folders(tmp_path, CLASSES)
     return tmp_path
 
 

@@ -1,6 +1,5 @@
 """Published datasets and scikit-learn's digits: read as they are, and missing with a word on what to do next."""
 
-import hashlib
 import os
 import pickle
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torchvision
+from small_data import write_cifar, write_fashion
 
 from pqd_core import DataError
 from pqd_vision import fingerprints
@@ -27,39 +27,13 @@ needs_real_data = pytest.mark.skipif(not REAL, reason="PQD_DATA names no folder 
 @pytest.fixture
 def small_cifar(tmp_path, monkeypatch):
     """CIFAR-10's layout with 20 images a file, which torchvision is told to expect."""
-    folder = tmp_path / "cifar-10-batches-py"
-    folder.mkdir()
-    images = {}
-
-    def published(name: str, content: dict[str, object]) -> str:
-        (folder / name).write_bytes(pickle.dumps(content))
-        return hashlib.md5((folder / name).read_bytes()).hexdigest()
-
-    def batch(name: str) -> list[str]:
-        images[name] = RNG.integers(0, 256, (20, 3, 32, 32), dtype=np.uint8)
-        return [name, published(name, {"data": images[name].reshape(20, -1), "labels": [i % 10 for i in range(20)]})]
-
-    loader = torchvision.datasets.CIFAR10
-    monkeypatch.setattr(loader, "train_list", [batch("data_batch_1"), batch("data_batch_2")])
-    monkeypatch.setattr(loader, "test_list", [batch("test_batch")])
-    meta = published("batches.meta", {"label_names": [f"class {i}" for i in range(10)]})
-    monkeypatch.setattr(loader, "meta", {"filename": "batches.meta", "key": "label_names", "md5": meta})
-    return tmp_path, images
+    return tmp_path, write_cifar(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def small_fashion(tmp_path):
     """Fashion-MNIST's files with 30 and 10 images."""
-    raw = tmp_path / "FashionMNIST" / "raw"
-    raw.mkdir(parents=True)
-    images = {}
-    for part, count in (("train", 30), ("t10k", 10)):
-        images[part] = RNG.integers(0, 256, (count, 28, 28), dtype=np.uint8)
-        head = b"".join(n.to_bytes(4, "big") for n in (0x803, count, 28, 28))
-        (raw / f"{part}-images-idx3-ubyte").write_bytes(head + images[part].tobytes())
-        head = b"".join(n.to_bytes(4, "big") for n in (0x801, count))
-        (raw / f"{part}-labels-idx1-ubyte").write_bytes(head + bytes(i % 10 for i in range(count)))
-    return tmp_path, images
+    return tmp_path, write_fashion(tmp_path)
 
 
 def test_cifar_images_arrive_channels_first(small_cifar):

@@ -20,22 +20,6 @@ def test_the_root_imports_no_torch_and_no_numpy():
     assert done.returncode == 0, done.stderr.decode()
 
 
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
-def test_every_record_leads_to_its_implementation(record):
-    duty = "build" if record in pqd_vision.pqd_backbones() else "open_data"
-    assert callable(getattr(record.implementation(), duty))
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
-def test_every_setting_is_described(record):
-    assert all(field.description for field in record.settings.model_fields.values())
-
-
-@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
-def test_settings_have_a_json_schema_and_refuse_unknown_keys(record):
-    assert record.settings.model_json_schema()["additionalProperties"] is False
-
-
 def test_a_key_does_not_know_where_data_lies(tmp_path):
     file = tmp_path / "a.npz"
     file.touch()

@@ -1,0 +1,1 @@
+"""The checks of the contract, by what they are asked of."""
