@@ -94,7 +94,8 @@ def open_session(file: Path, threads: int, settings: NumpySettings, batch: int |
     """
     if file.stat().st_size > settings.max_megabytes * 2**20:
         raise DeployError(Problem(str(file), f"has more than {settings.max_megabytes} MB", "raise max_megabytes"))
-    return Session(load_file(file), _graph(file))
+    graph = _graph(file)
+    return Session(load_file(file), graph)
 
 
 def _graph(file: Path) -> dict[str, Any]:
