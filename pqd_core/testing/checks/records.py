@@ -23,8 +23,9 @@ DUTIES = {
     "runtime": {"export": 5, "open_session": 4, "weights": 1},
     "measurer": {"measure": 3},
     "task": {},
+    "renderer": {},
 }
-"""The functions of each implementation, and how many arguments the core calls them with."""
+"""The functions of each implementation, and how many arguments the core calls them with; none where it is a function."""
 UNKNOWN = "not_a_setting_of_anything"
 
 
@@ -112,6 +113,7 @@ def read_again(case: Case, written: str) -> Settings:
 def implementation_has_its_duties(case: Case) -> None:
     """What `load` names can be imported, and has the functions that the core calls, with their arguments."""
     implementation = case.record.implementation()
+    require(callable(implementation) or DUTIES[workshop(case).noun], f"{case.record.load} is no function")
     for duty, arguments in DUTIES[workshop(case).noun].items():
         function = getattr(implementation, duty, None)
         require(callable(function), f"{case.record.load} has no function {duty}")
