@@ -25,7 +25,7 @@ DUTIES = {
     "task": {},
     "renderer": {},
 }
-"""The functions of each implementation, and how many arguments the core calls them with; none where it is a function."""
+"""The functions of each implementation, and how many arguments the core calls them with; none if it is one itself."""
 UNKNOWN = "not_a_setting_of_anything"
 
 
