@@ -95,8 +95,8 @@ def deepcabac(python: str, layers: list[np.ndarray]) -> dict[str, Any]:
     return {"weights_bytes": int(size), "pack_s": float(pack_s), "unpack_s": float(unpack_s)}
 
 
-def compare(file: Path, python: str | None) -> dict[str, Any]:
-    """Everything about one network."""
+def compare(file: Path, python: str | None, known: dict[str, Any]) -> dict[str, Any]:
+    """Everything about one network; what `known` has of other codecs is taken from there."""
     data = int8_file(file)
     layers = list(weights_in({"model.onnx": data}))
     counts = [frequencies(layer) for layer in layers]
@@ -110,10 +110,10 @@ def compare(file: Path, python: str | None) -> dict[str, Any]:
         "pqd pack, plain": packed(data, ["range"]),
         "pqd pack": packed(data, ["range", "rows"]),
     }
-    found |= {name: measured(data, *codec) for name, codec in GENERAL.items()}
+    found |= {name: known.get(name) or measured(data, *codec) for name, codec in GENERAL.items()}
     if python:
         rest = found["pqd pack"]["bytes"] - found["pqd pack"]["weights_bytes"]
-        weights_alone = deepcabac(python, layers)
+        weights_alone = known.get("DeepCABAC") or deepcabac(python, layers)
         found["DeepCABAC"] = weights_alone | {"bytes": weights_alone["weights_bytes"] + rest}
     return found
 
@@ -146,13 +146,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--deepcabac", metavar="PYTHON")
+    parser.add_argument(
+        "--again", action="store_true", help="measure pqd pack anew, and keep what is known of the others"
+    )
     parser.add_argument("--into", default="full-width", help="name of the result")
     options = parser.parse_args()
     files = {name: Path(file) for name, _, file in (one.partition("=") for one in options.networks)}
     networks: dict[str, Any] = {}
+    before = (RESULTS / f"pack/{options.into}.json").read_text() if options.again else "{}"
+    known = json.loads(before).get("numbers", {})
     (RESULTS / "pack").mkdir(exist_ok=True)
     for name, file in files.items():
-        networks[name] = compare(file, options.deepcabac)
+        networks[name] = compare(file, options.deepcabac, known.get(name, {}))
         write_page(write_result(f"pack/{options.into}", networks, threads=1, seeds=[0]), options.into)
 
 

@@ -40,7 +40,7 @@ class Told:
     largest: int
     """The largest magnitude; 0 if all are zero."""
     spread_precision: int
-    """1, 2, 4 or 8 for an octave."""
+    """1, 2, 4, 8 or 16 for an octave."""
     odds_precision: int
     """1, 2 or 4 for a log-odds of 1; 0 if channels have no odds of their own."""
     density: int
@@ -51,7 +51,7 @@ class Told:
     @property
     def is_sound(self) -> bool:
         """Whether a packed weight can say so."""
-        known = self.spread_precision in (1, 2, 4, 8) and self.odds_precision in (0, 1, 2, 4)
+        known = self.spread_precision in (1, 2, 4, 8, 16) and self.odds_precision in (0, 1, 2, 4)
         return known and self.largest <= 128 and 0 < self.density < SHARES
 
 
@@ -114,7 +114,9 @@ def _describe(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray, Told]:
     """Spread and odds of each output channel as precisely as it has weights to be known by, and all the rest."""
     outputs, nonzero, size = len(weight), weight != 0, abs(weight.astype(np.int16))
     each, hits = weight[0].size, nonzero.sum(axis=(1, 2))
-    spread_precision = next((p for p, least in ((8, 200), (4, 50), (2, 12)) if hits.sum() >= least * outputs), 1)
+    spread_precision = next(
+        (p for p, least in ((16, 500), (8, 200), (4, 50), (2, 12)) if hits.sum() >= least * outputs), 1
+    )
     odds_precision = next((p for p, least in ((4, 400), (2, 60), (1, 20)) if each >= least), 0)
     mean = size.sum(axis=(1, 2)) / np.maximum(hits, 1)
     spreads = np.rint(spread_precision * np.log2(np.maximum(mean, 1))).astype(np.uint8)

@@ -20,17 +20,34 @@ FRACTION = 12
 """Bits of a place within a cell, or within an integer."""
 WEIGHT = 256
 """What one magnitude adds to the counts."""
-SHARED = 256
+SHARED = 1024
 """How many magnitudes of its own a group needs before they outweigh those of the whole layer."""
 STEP_BITS = 20
-EIGHTHS = (1048576, 961548, 881744, 808563, 741455, 679917, 623487, 571740)
-"""2**20 divided by 2**(n / 8)."""
+SIXTEENTHS = (
+    1048576,
+    1004120,
+    961548,
+    920782,
+    881744,
+    844361,
+    808563,
+    774282,
+    741455,
+    710020,
+    679917,
+    651091,
+    623487,
+    597053,
+    571740,
+    547500,
+)
+"""2**20 divided by 2**(n / 16)."""
 
 
 def step(octaves: int, precision: int) -> int:
-    """One over a spread of 2**(octaves / precision), in 2**-20; `precision` is 1, 2, 4 or 8."""
-    eighths = octaves * (8 // precision)
-    return EIGHTHS[eighths % 8] >> eighths // 8
+    """One over a spread of 2**(octaves / precision), in 2**-20; `precision` is 1, 2, 4, 8 or 16."""
+    sixteenths = octaves * (16 // precision)
+    return SIXTEENTHS[sixteenths % 16] >> sixteenths // 16
 
 
 class Sizes:

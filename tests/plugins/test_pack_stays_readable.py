@@ -18,11 +18,11 @@ from pqd_pack import codecs, weights
 from pqd_pack.container import unseal
 from pqd_pack.logits import SHARES, logit, odds_of_classes
 from pqd_pack.packing import unpack
-from pqd_pack.sizes import EIGHTHS
+from pqd_pack.sizes import SIXTEENTHS
 from pqd_pack.zeros import CLASSES, WIDTH
 
 GOLDEN = Path(__file__).parent / "golden.pqdz"
-PACKED = "18ad2e7641363050d7f6a53bfd37d79dd9f2d1d5fd135207aac662d00e1b4ed2"
+PACKED = "a36d555cb85fb56884646abd682f1edc7f04f79a9d7105a90b8dfca500b4e958"
 UNPACKED = {
     "model.onnx": "7143087eed64b3daacb8a9971e524f4239c0b31f66c06aa4f61c968600eb9878",
     "notes.txt": "191952c5ddc83216069bb9d1ea1d56293bb433e80aa0753579ef906503affc2f",
@@ -49,4 +49,4 @@ def test_the_golden_file_has_every_codec() -> None:
 def test_tables_are_the_same_on_every_machine() -> None:
     assert digest(logit(np.arange(SHARES + 1)).astype("<i8").tobytes()) == LOGITS
     assert digest(odds_of_classes(CLASSES, WIDTH).astype("<f8").tobytes()) == ODDS
-    assert [round(2**20 / Decimal(2) ** (Decimal(n) / 8)) for n in range(8)] == list(EIGHTHS)
+    assert [round(2**20 / Decimal(2) ** (Decimal(n) / 16)) for n in range(16)] == list(SIXTEENTHS)
