@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pqd_core.batches import Batch, eval_batches
+    from pqd_core.compress import Compressed, compress
     from pqd_core.data import Arrays, Augmentation, Data, DataInfo, Split, stratified_subset, take
     from pqd_core.deploy import Deployed, Operator, Runtime, Session
     from pqd_core.fit import fit, task_loss
@@ -64,6 +65,7 @@ __all__ = [
     "CheckupDef",
     "Classification",
     "CommandDef",
+    "Compressed",
     "Data",
     "DataError",
     "DataInfo",
@@ -103,6 +105,7 @@ __all__ = [
     "TaskDef",
     "Training",
     "choose_layers",
+    "compress",
     "describe_cpu",
     "eval_batches",
     "fit",
@@ -126,6 +129,7 @@ _MODULES = {
     "host.words": ["quantity", "short_metric"],
     "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset", "take"],
     "deploy": ["Deployed", "Operator", "Runtime", "Session"],
+    "compress": ["Compressed", "compress"],
     "batches": ["Batch", "eval_batches"],
     "fit": ["fit", "task_loss"],
     "hookspecs": ["hookimpl"],
