@@ -54,7 +54,7 @@ def coverage(repeats: int, seeds: int) -> dict[str, float]:
 def main() -> None:
     """Measure and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=600)
     repeats = parser.parse_args().repeats
     numbers: dict[str, Any] = {
         "repeats": repeats,

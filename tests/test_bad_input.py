@@ -94,7 +94,7 @@ def test_an_illegal_order_names_step_fact_ender_and_the_nearest_legal_order(benc
     bench.host.add("given", stage_record("cut", needs=("plain-modules",)))
     assert refused(bench, stages=["trace", "cut"]) == (
         "stages.1.cut: step 2, cut, needs a model that is plain-modules, which step 1, trace, ended; "
-        "the nearest legal order is cut -> trace"
+        "the nearest legal order is cut -> trace; 'study: auto' takes it"
     )
 
 

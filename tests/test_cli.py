@@ -18,7 +18,7 @@ from pqd_core import CommandDef, MeasurerDef, PqdError, Problem, RecipeDef, Rend
 from pqd_core.host.cli import app, main
 from pqd_core.host.plugins import Host, Plugin
 
-COMMANDS = ["run", "plan", "plugins", "schema", "report", "recipes"]
+COMMANDS = ["run", "plan", "plugins", "schema", "report", "recipes", "doctor"]
 
 
 @define
