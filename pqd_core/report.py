@@ -15,6 +15,7 @@ from pqd_core.host import paths
 from pqd_core.host.analysis import Analysis, analyse
 from pqd_core.host.analysis.goals import GoalOutcome, judge
 from pqd_core.host.errors import PqdError, Problem
+from pqd_core.host.foreign import check_foreign, no_constant
 from pqd_core.host.render import grid, legend, render_csv, render_table
 from pqd_core.host.rows import DENSE, Metric, Part, Row, StepRecord, by_place
 from pqd_core.host.verdicts import make_verdicts
@@ -105,12 +106,14 @@ def read_report(run: Path) -> Report:
     try:
         if file.stat().st_size > REPORT_LIMIT_BYTES:
             raise ValueError("too large")
-        report = Report.model_validate(_brought_up_to_date(json.loads(file.read_bytes())))
+        raw = json.loads(file.read_bytes(), parse_constant=no_constant)
+        report = Report.model_validate(_brought_up_to_date(raw))
+        check_foreign(report)
     except OSError as error:
         raise _unreadable(file, error.strerror or str(error), "give the folder of a finished run") from error
     except _OtherVersion as error:
         raise _unreadable(file, str(error), "read it with that version of pqd, or run its spec again") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise _unreadable(file, "it is no report of this version", "give the folder of a finished run") from error
     report._folder = file.parent
     return report

@@ -387,6 +387,13 @@ def test_report_of_two_runs_says_what_differs(call: Call) -> None:
     assert call("report", "a", "nowhere").code == 2
 
 
+@pytest.mark.parametrize("option", ["--open", "--render"])
+def test_what_is_for_one_report_is_refused_for_two(call: Call, option: str) -> None:
+    said = call("report", "a", "b", option)
+    assert said.code == 2
+    assert f"Invalid value for {option}: it is for one run; give one run, or leave it out to compare two" in said.err
+
+
 def test_report_of_an_unfinished_run_is_told(call: Call, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     said = call("report", "out")

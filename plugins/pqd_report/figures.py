@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from pqd_core import Report
-from pqd_report.names import Letters
+from pqd_report.names import Letters, file_name
 from pqd_report.plots import curves, effects, frontier, layers
 from pqd_report.plots.labels import label_patch
 from pqd_report.plots.theme import Spec
@@ -28,6 +28,12 @@ class Figure:
 
 def figures(report: Report, letters: Letters, quantity: str | None = None) -> Iterator[Figure]:
     """The plots that the report has data for; curves of `quantity`, of one to be chosen if None."""
+    taken: set[str] = set()
+    for figure in _drawn(report, letters, quantity):
+        yield evolve(figure, name=file_name(figure.name, taken))
+
+
+def _drawn(report: Report, letters: Letters, quantity: str | None) -> Iterator[Figure]:
     for runtime in dict.fromkeys(row.runtime for row in report.rows):
         if spec := frontier.draw(report, letters, runtime):
             patch = label_patch(spec, frontier.DISCS, "short")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 import vl_convert
@@ -74,9 +75,9 @@ def _table(table: Table) -> Iterator[str]:
 
 def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]], left: int) -> Iterator[str]:
     """A table whose first `left` columns are set to the left."""
-    yield _line(header)
+    yield _line(map(escaped, header))
     yield "|" + "|".join("---" if i < left else "--:" for i in range(len(header))) + "|"
-    yield from (_line([escaped(cell).replace("|", "\\|") for cell in row]) for row in rows)
+    yield from (_line(map(escaped, row)) for row in rows)
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -84,5 +85,6 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is: no tag of HTML begins in it."""
-    return text.replace("<", "&lt;").replace("\n", " ")
+    """Text that Markdown shows as it is: no tag, link, picture, code or cell begins or ends in it; `->` stays."""
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
+    return re.sub(r"(?<!-)>", "&gt;", re.sub(r"([\\`|\[\]])", r"\\\1", text))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from attrs import frozen
@@ -28,7 +29,7 @@ class Letters:
 
     def short(self, pipeline: Iterable[str]) -> str:
         """The pipeline in letters."""
-        return "→".join(self.of[stage] for stage in pipeline) or DENSE
+        return "→".join(self.of.get(stage, stage) for stage in pipeline) or DENSE
 
 
 def letters(stages: Iterable[str]) -> Letters:
@@ -39,3 +40,12 @@ def letters(stages: Iterable[str]) -> Letters:
         shorter = (word[:n].upper() + at + place for n in range(1, len(word) + 1))
         of[stage] = next((name for name in shorter if name not in of.values()), stage)
     return Letters(of)
+
+
+def file_name(words: str, taken: set[str]) -> str:
+    """A plain name for a file or a place on the page, like none that is `taken`; now it is taken."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", words)[:80]
+    numbered = (plain, *(f"{plain}-{i}" for i in range(2, len(taken) + 3)))
+    found = next(name for name in numbered if name.lower() not in taken)
+    taken.add(found.lower())
+    return found

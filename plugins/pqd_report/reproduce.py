@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from typing import Any
 
 import yaml
 
 from pqd_core import Report
+
+PINNED = re.compile(r"[A-Za-z0-9][\w.-]*==[A-Za-z0-9][\w.+!-]*", re.ASCII)
+"""A distribution and its version: no option of pip, no address."""
 
 
 def spec_yaml(report: Report) -> str:
@@ -19,8 +24,14 @@ def spec_yaml(report: Report) -> str:
 def commands(report: Report) -> list[str]:
     """What to type once the spec is saved as `spec.yaml`."""
     versions = report.environment.get("versions", {})
-    pinned = " ".join(f'"{name}=={version}"' for name, version in versions.items() if name != "pqd")
-    return [f"python3 -m pip install {pinned}", "pqd plan spec.yaml", f"pqd run spec.yaml --out {report.title}"]
+    pinned = [f"{name}=={version}" for name, version in versions.items() if name != "pqd"]
+    wanted = " ".join(shlex.quote(one) for one in pinned if PINNED.fullmatch(one))
+    return [f"python3 -m pip install {wanted}", "pqd plan spec.yaml", f"pqd run spec.yaml --out {_folder(report)}"]
+
+
+def _folder(report: Report) -> str:
+    """The title as a folder in a command of a shell, in which it is no option."""
+    return shlex.quote(f"./{report.title}" if report.title.startswith("-") else report.title)
 
 
 def environment(report: Report) -> list[tuple[str, str]]:

@@ -117,6 +117,9 @@ def report(
     """Show the report of a finished run, or what differs between two runs."""
     from pqd_core.host.report_command import show, show_both
 
+    if other and (open_ or render):
+        asked = "--open" if open_ else "--render"
+        raise typer.BadParameter("it is for one run; give one run, or leave it out to compare two", param_hint=asked)
     if other:
         show_both(folder, other, as_json)
     else:

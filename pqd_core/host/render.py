@@ -57,15 +57,16 @@ def render_table(report: Report, width: int | None = None, colour: bool = False)
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     header, rows = grid(report)
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for i, name in enumerate(header):
-        table.add_column(name, justify="left" if i < 2 else "right", overflow="fold")
+        table.add_column(Text(name), justify="left" if i < 2 else "right", overflow="fold")
     for before, row in zip([None, *rows], rows, strict=False):
         if before is not None and before[0] != row[0]:
             table.add_section()
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     text = io.StringIO()
     Console(file=text, width=width or 400, force_terminal=colour, highlight=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())

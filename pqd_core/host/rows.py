@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pqd_core.host.foreign import as_text
 from pqd_core.records import Better
 
 Pipeline = tuple[str, ...]
@@ -17,9 +18,14 @@ Place = tuple[Pipeline, str]
 
 
 class Part(BaseModel):
-    """A part of the report: every key known."""
+    """A part of the report: every key known, no control character in any string."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _only_text(cls, given: Any) -> Any:
+        return as_text(given)
 
 
 class Metric(Part):

@@ -36,7 +36,7 @@ def run_on_terminal(
 
 def _run(asked: Spec, out: Path | None, store: Path | None, remeasure: bool, jobs: int) -> Report:
     console = Console(stderr=True)
-    console.print(f"[bold]{asked.title}[/bold]  {_headline(asked)}")
+    console.print(f"[bold]{escape(asked.title)}[/bold]  {escape(_headline(asked))}")
     with Bar(console).shown() as bar:
         warn = _Warnings(console)
         report = run(asked, out, store=store, remeasure=remeasure, jobs=jobs, progress=bar, terminal=warn)

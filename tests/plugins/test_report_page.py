@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import re
+import shlex
 import time
 from typing import Any
 
@@ -12,15 +13,17 @@ import yaml
 from studies import STAGES, measured, study
 
 from pqd_core import Report
+from pqd_core.host.analysis import analyse
 from pqd_core.host.read_spec import parse_spec
 from pqd_core.report import read_report
 from pqd_report.figures import figures, stages_of
 from pqd_report.html import render
 from pqd_report.markdown import render as render_markdown
-from pqd_report.names import letters
-from pqd_report.reproduce import spec_yaml
+from pqd_report.names import file_name, letters
+from pqd_report.reproduce import commands, spec_yaml
 
 BAD = "<script>alert(1)</script>"
+NAME = "../a|b [c](d) `e` <i>"
 
 
 @pytest.fixture(scope="module")
@@ -109,6 +112,47 @@ def test_everything_that_a_stranger_may_write_is_escaped() -> None:
     assert BAD not in render_markdown(report)["report.md"]
 
 
+def test_no_name_of_a_stranger_ends_a_cell_or_makes_a_link_or_leaves_the_folder_of_pictures() -> None:
+    report = study((0,), pipelines=[(), STAGES[:1]], runtimes=["onnxruntime"], title=f"![t]({NAME})")
+    for row in report.rows:
+        row.runtime, row.metrics[NAME] = NAME, row.metrics["latency_ms"].model_copy(update={"headline": True})
+    report = report.model_copy(update={"analysis": analyse(report.rows, report.spec)})
+    files = render_markdown(report)
+    shown = "../a\\|b \\[c\\](d) \\`e\\` &lt;i&gt;"
+    header, _, line = files["report.md"].split("| pipeline | runtime |")[1].splitlines()[:3]
+    assert header.endswith(f"| {shown} |")
+    assert line.startswith(f"| dense baseline | {shown} |")
+    assert all(re.fullmatch(r"plots/[A-Za-z0-9._-]+\.svg", name) for name in files.keys() - {"report.md"})
+    assert set(re.findall(r"(?<!\\)\]\(([^)]+)\)", files["report.md"])) == files.keys() - {"report.md"}
+    ids = [a["id"] for _, a in Outline(render(report)["report.html"]).tags if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_commands_of_the_page_do_what_they_say_and_nothing_else() -> None:
+    report = study((0,), pipelines=[()], title="x; rm -rf '~'")
+    report.environment["versions"] = {"torch": "2.15.0+cpu", "--index-url": "//evil", "a @ http://b": "1", "c": "$(d)"}
+    install, _, run = map(shlex.split, commands(report))
+    assert install == ["python3", "-m", "pip", "install", "torch==2.15.0+cpu"]
+    assert run == ["pqd", "run", "spec.yaml", "--out", report.title]
+    assert commands(report.model_copy(update={"title": "--jobs"}))[2].endswith(" --out ./--jobs")
+
+
+def test_names_that_differ_in_signs_alone_have_pictures_of_their_own() -> None:
+    taken: set[str] = set()
+    assert [file_name(words, taken) for words in ("a/b", "a?b", "A b")] == ["a-b", "a-b-2", "A-b-3"]
+
+
+def test_what_only_looks_like_layers_makes_no_picture() -> None:
+    report = study((0,), pipelines=[(), STAGES[:1]])
+    for row in report.rows:
+        row.metrics["sparsity"].provenance["layers"] = ["conv"]
+    assert "plots/layers-sparsity.svg" not in render_markdown(report)
+
+
+def test_a_report_of_an_unknown_request_has_a_page() -> None:
+    assert "<h1>study</h1>" in render(study((0,), pipelines=[()]).model_copy(update={"spec": {}}))["report.html"]
+
+
 def test_a_run_of_the_baseline_alone_has_a_page() -> None:
     report = study((0,), pipelines=[()], verdicts=[])
     assert "Nothing: there is only the dense network." in render(report)["report.html"]
@@ -118,8 +162,6 @@ def test_a_run_of_the_baseline_alone_has_a_page() -> None:
 def test_a_report_without_any_number_has_a_page() -> None:
     report = study((0,), pipelines=[(), STAGES[:1]])
     rows = [row.model_copy(update={"metrics": {}}) for row in report.rows]
-    from pqd_core.host.analysis import analyse
-
     bare = report.model_copy(update={"rows": rows, "steps": [], "analysis": analyse(rows, report.spec)})
     assert "There is no plot" in render(bare)["report.html"]
     assert render_markdown(bare)["report.md"].startswith("# study\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -39,7 +40,7 @@ def cells(report: Report, kind: Kind, letters: Letters, runtime: str) -> list[di
     for row in report.rows:
         metric = row.metrics.get(kind.metric)
         if metric and row.runtime == runtime:
-            for layer, value in metric.provenance.get("layers", {}).items():
+            for layer, value in _layers(metric.provenance).items():
                 found[row.pipeline, layer].append(value)
     return [
         {"pipeline": in_arrows(pipeline), "short": letters.short(pipeline), "layer": layer, "value": fmean(values)}
@@ -48,10 +49,16 @@ def cells(report: Report, kind: Kind, letters: Letters, runtime: str) -> list[di
     ]
 
 
+def _layers(provenance: Mapping[str, Any]) -> dict[str, float]:
+    """The numbers by layer; provenance is free, and may hold something else by that name."""
+    layers = provenance.get("layers")
+    return layers if isinstance(layers, dict) and all(isinstance(v, int | float) for v in layers.values()) else {}
+
+
 def runtime_of(report: Report, kind: Kind) -> str | None:
     """The first runtime in which a file tells this number by layer."""
     rows = (row for row in report.rows if kind.metric in row.metrics)
-    return next((row.runtime for row in rows if row.metrics[kind.metric].provenance.get("layers")), None)
+    return next((row.runtime for row in rows if _layers(row.metrics[kind.metric].provenance)), None)
 
 
 def draw(report: Report, kind: Kind, letters: Letters) -> Spec | None:
