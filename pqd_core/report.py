@@ -206,6 +206,8 @@ def _why_none(outcome: GoalOutcome, rows: Sequence[Row]) -> Problem:
         return Problem("best", f"no row has the metric '{outcome.metric}'{place}", f"known: {', '.join(known)}")
     if all(candidate.change is None for candidate in outcome.candidates):
         return Problem("best", f"no row has an {outcome.judged_on} to compare with the dense network's")
+    if any(candidate.incomplete for candidate in outcome.candidates):
+        return Problem("best", "no pipeline that has all seeds keeps its accuracy", "run the study again: it resumes")
     return Problem("best", f"every pipeline loses more than {outcome.max_accuracy_drop:.2%} of accuracy")
 
 

@@ -184,17 +184,25 @@ def test_an_order_that_matters_is_seen_with_three_seeds(late: Report) -> None:
     assert test.p < 0.05
     assert test.seed_noise is not None
     assert test.seed_noise < test.largest.value
-    assert late.verdicts[0].startswith("order changed accuracy (6 orders, 3 seeds) by up to 3.91 points (95 % interval")
+    assert late.verdicts[0].startswith(
+        "order of int8-qat, logit-kd and magnitude changed accuracy (6 orders, 3 seeds; 2 of 24 tests find that order "
+        "matters) by up to 3.91 points (95 % interval"
+    )
 
 
 def test_an_order_that_makes_no_difference_is_told_to_make_none(even: Report) -> None:
-    assert even.verdicts[0].startswith("no difference in accuracy between orders beyond seed noise (6 orders, 3 seeds)")
+    assert even.verdicts[0].startswith(
+        "no difference in accuracy between orders of int8-qat, logit-kd and magnitude beyond seed noise (6 orders, 3 "
+        "seeds)"
+    )
     assert not any(test.answer == "matters" for test in even.analysis.orders if test.metric == "accuracy")
 
 
 def test_one_seed_cannot_tell() -> None:
     found = study((0,))
-    assert found.verdicts[0].startswith("one seed cannot tell whether order matters: accuracy differs by up to")
+    assert found.verdicts[0].startswith(
+        "one seed cannot tell whether the order of int8-qat, logit-kd and magnitude matters: accuracy differs by up to"
+    )
     assert {test.answer for test in found.analysis.orders} == {"cannot-tell"}
     assert all(test.p is None for test in found.analysis.orders)
 
@@ -202,12 +210,24 @@ def test_one_seed_cannot_tell() -> None:
 def test_few_seeds_of_two_orders_cannot_tell_and_say_how_many_could() -> None:
     pair = [(), ("magnitude",), ("int8-qat",), ("magnitude", "int8-qat"), ("int8-qat", "magnitude")]
     found = study(pipelines=pair)
-    assert found.verdicts[0].startswith("3 seeds cannot tell 2 orders apart, 6 could: accuracy differs by up to")
-    assert study(range(6), pipelines=pair).verdicts[0].startswith("order changed accuracy (2 orders, 6 seeds)")
+    assert found.verdicts[0].startswith(
+        "3 seeds cannot tell 2 orders of int8-qat and magnitude apart, 6 could: accuracy differs by up to"
+    )
+    assert (
+        study(range(6), pipelines=pair)
+        .verdicts[0]
+        .startswith("order of int8-qat and magnitude changed accuracy (2 orders, 6 seeds")
+    )
 
 
 def test_a_difference_that_only_one_of_the_two_tests_sees_is_left_open() -> None:
-    assert study((0, 1)).verdicts[0].startswith("2 seeds leave open whether order matters for accuracy: up to")
+    assert (
+        study((0, 1))
+        .verdicts[0]
+        .startswith(
+            "2 seeds leave open whether the order of int8-qat, logit-kd and magnitude matters for accuracy: up to"
+        )
+    )
 
 
 def test_a_run_of_one_order_says_nothing_of_orders() -> None:

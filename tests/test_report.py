@@ -178,10 +178,12 @@ def test_nothing_is_chosen_on_the_test_images_where_others_were_held_out() -> No
 
 
 def test_each_row_is_compared_within_its_runtime_and_its_seed() -> None:
-    rows = (row(seed=0, accuracy=0.9, latency_ms=9), row("a", seed=1, accuracy=0.9, latency_ms=1))
-    found = report(*rows)
-    assert found.dense(rows[1]) is None
-    assert found.best("latency_ms").seed == 0
+    dense = [row(seed=seed, accuracy=0.9, latency_ms=9) for seed in (0, 1)]
+    alone = row("a", seed=2, accuracy=0.9, latency_ms=1)
+    assert report(*dense, alone).dense(alone) is None
+    assert report(*dense).best("latency_ms").seed == 0
+    with pytest.raises(PqdError, match="no pipeline that has all seeds keeps its accuracy"):
+        report(*dense, alone).best("latency_ms")
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def order_table(report: Report, letters: Letters) -> Table:
         [
             Shown(in_arrows(summary.pipeline), letters.short(summary.pipeline), f"{len(summary.pipeline)}{i:04}"),
             Shown(summary.runtime, sort=summary.runtime),
-            *(_number(summary.cells.get(name), len(summary.seeds)) for name in names),
+            *(_number(summary.cells.get(name), len(report.analysis.seeds)) for name in names),
             _standing(summary, letters),
         ]
         for i, summary in enumerate(report.analysis.summaries)
@@ -90,7 +90,7 @@ def _short(change: Estimate) -> str:
 
 def _standing(summary: Summary, letters: Letters) -> Shown:
     if summary.standing is None:
-        return Shown("", sort="z")
+        return Shown(f"incomplete: {summary.incomplete}" if summary.incomplete else "", sort="z", mark="off")
     status, by = summary.standing.status, summary.standing.by
     beside = f"{letters.short(by)}" if by is not None else ""
     return Shown(f"{STANDINGS[status]} {beside}".strip(), sort=status, mark="best" if status == "frontier" else "off")
@@ -175,7 +175,7 @@ def goal_tables(report: Report) -> Iterator[tuple[str, str, Table]]:
                 Shown(in_arrows(c.pipeline), sort=f"{len(c.pipeline)}"),
                 Shown("" if c.value is None else quantity(c.value, outcome.unit), sort=c.value or ""),
                 _change(c.change),
-                _met(c.met, c.missed_by, c == winner),
+                _met(c.met, c.missed_by, c.incomplete, c == winner),
             ]
             for c in outcome.candidates
         ]
@@ -183,9 +183,11 @@ def goal_tables(report: Report) -> Iterator[tuple[str, str, Table]]:
         yield asked, won, Table(asked, header, rows, frozenset({1, 2}))
 
 
-def _met(met: bool, missed_by: float | None, won: bool) -> Shown:
+def _met(met: bool, missed_by: float | None, incomplete: str | None, won: bool) -> Shown:
     if won:
         return Shown("wins", sort=-1, mark="best")
+    if incomplete:
+        return Shown(f"incomplete: {incomplete}", sort=8, mark="off")
     if missed_by is not None:
         return Shown(f"misses by {missed_by * 100:.2f} points", sort=missed_by, mark="off")
     return Shown("meets it", sort=0) if met else Shown("not known", sort=9, mark="off")

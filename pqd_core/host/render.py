@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 CSV_COLUMNS = ("pipeline", "seed", "runtime", "metric", "value", "unit", "better", "spread", "n", "missing", "file")
 
 
-def _cell(summary: Summary, name: str) -> str:
+def _cell(summary: Summary, name: str, of: int) -> str:
     cell = summary.cells.get(name)
     if cell is None:
         return ""
     if cell.mean is None:
         return cell.text
-    seeds = "" if cell.n == len(summary.seeds) else f" [{cell.n} of {len(summary.seeds)} seeds]"
+    seeds = "" if cell.n == of else f" [{cell.n} of {of} seeds]"
     return f"{cell.text}{_against_dense(cell)}{seeds}"
 
 
@@ -41,8 +41,8 @@ def grid(report: Report) -> tuple[list[str], list[list[str]]]:
     """The short table: its header, and the cells of each line."""
     metrics = columns(report)
     header = ["pipeline", "runtime", *map(short_metric, metrics)]
-    summaries = report.analysis.summaries
-    return header, [[s.label, s.runtime, *(_cell(s, name) for name in metrics)] for s in summaries]
+    summaries, seeds = report.analysis.summaries, len(report.analysis.seeds)
+    return header, [[s.label, s.runtime, *(_cell(s, name, seeds) for name in metrics)] for s in summaries]
 
 
 def legend(report: Report) -> str:

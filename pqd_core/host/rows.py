@@ -94,6 +94,14 @@ def compared(rows: Iterable[Row]) -> list[str]:
     return [name for name, side in better.items() if side != "neither"]
 
 
+def lacking(places: Mapping[Place, Mapping[int, Row]], place: Place, metric: str) -> str | None:
+    """`2 of 3 seeds` if others have seeds of the metric that this pipeline lacks: means over other seeds do not
+    compare."""
+    everywhere = {seed for seeds in places.values() for seed, row in seeds.items() if row.value(metric) is not None}
+    found = len(values(places[place], metric))
+    return f"{found} of {len(everywhere)} seeds" if found < len(everywhere) else None
+
+
 def values(seeds: Mapping[int, Row], metric: str) -> list[float]:
     """The metric's number of each seed that has one."""
     return [value for row in seeds.values() if (value := row.value(metric)) is not None]

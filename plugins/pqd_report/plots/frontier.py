@@ -47,13 +47,13 @@ def _point(summary: Summary, letters: Letters) -> dict[str, Any] | None:
     accuracy, latency, size = (cell.mean if cell else None for cell in cells)
     if accuracy is None or latency is None or size is None:
         return None
-    standing = summary.standing.status if summary.standing else "frontier"
+    standing = summary.standing.status if summary.standing else None
     told = {
         "pipeline": in_arrows(summary.pipeline),
         "accuracy": _number(summary, ACCURACY),
         "latency": _number(summary, LATENCY),
         "size": _number(summary, SIZE),
-        "standing": STANDINGS[standing],
+        "standing": STANDINGS[standing] if standing else f"incomplete: {summary.incomplete}",
     }
     return {
         "pipeline": in_arrows(summary.pipeline),

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from pqd_core.host.analysis.effects import Effect, edges, effects
-from pqd_core.host.analysis.frontier import standings
+from pqd_core.host.analysis.frontier import incomplete, standings
 from pqd_core.host.analysis.goals import GoalOutcome, judge
 from pqd_core.host.analysis.orders import OrderTest, compare_orders
 from pqd_core.host.analysis.summaries import Summary, summarize
@@ -30,9 +30,10 @@ def analyse(rows: Sequence[Row], spec: Mapping[str, Any]) -> Analysis:
     """What `rows` say, read with the spec's written order and its goals."""
     places = by_place(rows)
     written = written_order(rows, spec)
-    summaries, standing = summarize(places, written), standings(places)
+    summaries, standing, parts = summarize(places, written), standings(places), incomplete(places)
     for summary in summaries:
-        summary.standing = standing.get((summary.pipeline, summary.runtime))
+        place = summary.pipeline, summary.runtime
+        summary.standing, summary.incomplete = standing.get(place), parts.get(place)
     return Analysis(
         seeds=sorted({row.seed for row in rows}),
         written=written,

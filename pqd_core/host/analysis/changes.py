@@ -9,7 +9,7 @@ from typing import Literal
 from attrs import frozen
 from pydantic import Field
 
-from pqd_core.host.analysis.statistics import bootstrap_interval, student_interval
+from pqd_core.host.analysis.statistics import Interval, bootstrap_interval, student_interval
 from pqd_core.host.rows import Metric, Part, Row
 
 Kind = Literal["difference", "ratio"]
@@ -86,7 +86,7 @@ def estimate(found: Mapping[int, Change]) -> Estimate | None:
     kind = next(iter(found.values())).kind
     amounts, mean = tuple(one.amount for one in found.values()), average(list(found.values()))
     resampled, student = bootstrap_interval(amounts), student_interval(amounts)
-    low, high = student or (mean.amount - mean.noise, mean.amount + mean.noise)
+    low, high = _range(found)
     return Estimate(
         kind=kind,
         value=on_scale(mean.amount, kind),
@@ -97,6 +97,19 @@ def estimate(found: Mapping[int, Change]) -> Estimate | None:
         student_high=on_scale(student[1], kind) if student else None,
         beyond_noise=low > 0 or high < 0,
     )
+
+
+def interval(found: Mapping[int, Change]) -> Interval:
+    """Student's 95 % interval of the mean change; with one seed what the measurements' own intervals allow."""
+    low, high = _range(found)
+    kind = next(iter(found.values())).kind
+    return on_scale(low, kind), on_scale(high, kind)
+
+
+def _range(found: Mapping[int, Change]) -> Interval:
+    mean = average(list(found.values()))
+    student = student_interval(tuple(one.amount for one in found.values()))
+    return student or (mean.amount - mean.noise, mean.amount + mean.noise)
 
 
 def on_scale(amount: float, kind: Kind) -> float:

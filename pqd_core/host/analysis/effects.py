@@ -81,7 +81,12 @@ def _effect(group: list[Edge], **place: Any) -> Effect:
 
 def mean_of(group: Sequence[Edge]) -> Estimate:
     """The mean change of some edges: first within each seed, as edges of one seed share steps, then over seeds."""
-    seeds = dict.fromkeys(seed for edge in group for seed in edge.by_seed)
-    found = estimate({seed: average([e.by_seed[seed] for e in group if seed in e.by_seed]) for seed in seeds})
+    found = estimate(within_seeds(group))
     assert found is not None, "an edge has at least one seed"
     return found
+
+
+def within_seeds(group: Sequence[Edge]) -> dict[int, Change]:
+    """Each seed's mean change of some edges."""
+    seeds = dict.fromkeys(seed for edge in group for seed in edge.by_seed)
+    return {seed: average([e.by_seed[seed] for e in group if seed in e.by_seed]) for seed in seeds}

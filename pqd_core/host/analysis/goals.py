@@ -8,7 +8,7 @@ from statistics import fmean
 from pydantic import Field
 
 from pqd_core.host.analysis.changes import Estimate, compare
-from pqd_core.host.rows import DENSE, Part, Pipeline, Place, Row, values
+from pqd_core.host.rows import DENSE, Part, Pipeline, Place, Row, lacking, values
 
 ROUNDING = 1e-9
 """0.99 - 0.98 is a drop of 0.01."""
@@ -27,6 +27,9 @@ class Candidate(Part):
     value: float | None = Field(description="Mean of the goal's metric over seeds.")
     met: bool = Field(description="Whether it keeps enough accuracy and has the metric.")
     missed_by: float | None = Field(None, description="Accuracy that it loses beyond what the goal allows.")
+    incomplete: str | None = Field(
+        None, description="How many of the study's seeds it has, if not all: then it cannot win."
+    )
 
 
 class GoalOutcome(Part):
@@ -59,11 +62,11 @@ def judge(
     places: Mapping[Place, Rows], metric: str, max_accuracy_drop: float | None, runtime: str | None = None
 ) -> GoalOutcome:
     """What comes of the goal for the best `metric` with at most that loss of accuracy."""
-    places = {place: seeds for place, seeds in places.items() if runtime in (None, place[1])}
-    rows = [row for seeds in places.values() for row in seeds.values()]
-    metric, accuracy = metric_named(metric, rows), judged_on(places)
+    here = {place: seeds for place, seeds in places.items() if runtime in (None, place[1])}
+    rows = [row for seeds in here.values() for row in seeds.values()]
+    metric, accuracy = metric_named(metric, rows), judged_on(here)
     example = next((row.metrics[metric] for row in rows if metric in row.metrics), None)
-    candidates = [_candidate(place, places, metric, accuracy, max_accuracy_drop) for place in places]
+    candidates = [_candidate(place, places, metric, accuracy, max_accuracy_drop) for place in here]
     sign = -1 if example and example.better == "higher" else 1
     return GoalOutcome(
         metric=metric,
@@ -82,12 +85,14 @@ def _candidate(
     pipeline, runtime = place
     found, change = values(places[place], metric), compare(places.get((DENSE, runtime), {}), places[place], accuracy)
     over = -change.value - allowed if change and allowed is not None else 0.0
-    known = allowed is None or change is not None
+    known, needed = allowed is None or change is not None, [metric] if allowed is None else [metric, accuracy]
+    partly = next(filter(None, (lacking(places, place, name) for name in needed)), None) if found else None
     return Candidate(
         pipeline=pipeline,
         runtime=runtime,
         change=change,
         value=fmean(found) if found else None,
-        met=bool(found) and known and over <= ROUNDING,
+        met=bool(found) and known and over <= ROUNDING and partly is None,
         missed_by=over if over > ROUNDING else None,
+        incomplete=partly if known else None,
     )

@@ -19,7 +19,8 @@ class Cell(Part):
 
     mean: float | None = Field(description="Mean over seeds; null if no seed has the number.")
     spread: float | None = Field(
-        description="Standard deviation over seeds; with one seed half of the number's own 95 % interval."
+        description="Standard deviation over seeds, null if only one of several has the number; in a study of one seed "
+        "half of the number's own 95 % interval."
     )
     n: int = Field(description="Seeds that have the number.")
     unit: str = Field(description="Unit; `1` for a share.")
@@ -45,6 +46,7 @@ class Summary(Part):
     seeds: list[int] = Field(description="The seeds.")
     cells: dict[str, Cell] = Field(description="Numbers by metric.")
     standing: Standing | None = Field(None, description="Its place among the others; null where a number is missing.")
+    incomplete: str | None = Field(None, description="Why it has no place: how many of the study's seeds it has.")
 
     @property
     def label(self) -> str:
@@ -54,9 +56,9 @@ class Summary(Part):
 
 def summarize(places: Mapping[Place, Mapping[int, Row]], written: Pipeline) -> list[Summary]:
     """One summary per pipeline and runtime, in the order of `places`."""
-    summaries = []
+    summaries, one_seed = [], len({seed for seeds in places.values() for seed in seeds}) == 1
     for (pipeline, runtime), seeds in places.items():
-        cells = {name: _cell(name, seeds.values()) for name in _metrics(seeds.values())}
+        cells = {name: _cell(name, seeds.values(), one_seed) for name in _metrics(seeds.values())}
         for name, cell in cells.items():
             if cell.better != "neither" and pipeline:
                 cell.against_dense = compare(places.get((DENSE, runtime), {}), seeds, name)
@@ -70,12 +72,12 @@ def _metrics(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.metrics))
 
 
-def _cell(name: str, rows: Iterable[Row]) -> Cell:
+def _cell(name: str, rows: Iterable[Row], one_seed: bool) -> Cell:
     metrics = [row.metrics[name] for row in rows if name in row.metrics]
     found = [metric.value for metric in metrics if metric.value is not None]
     return Cell(
         mean=fmean(found) if found else None,
-        spread=stdev(found) if len(found) > 1 else next((m.spread for m in metrics if m.value is not None), None),
+        spread=stdev(found) if len(found) > 1 else metrics[0].spread if one_seed and found else None,
         n=len(found),
         unit=metrics[0].unit,
         better=metrics[0].better,

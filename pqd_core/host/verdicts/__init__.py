@@ -16,7 +16,7 @@ from pqd_core.host.verdicts.stages import Reasons, stage_verdicts
 def make_verdicts(rows: Sequence[Row], analysis: Analysis, reasons: Reasons) -> list[str]:
     """Whether order mattered, who wins, what the pipelines came to, and each stage that gained nothing or cost."""
     return [
-        *order_verdicts(analysis.orders),
+        *order_verdicts(analysis),
         *goal_verdicts(analysis.goals),
         *frontier_verdicts(analysis.summaries),
         *pipeline_verdicts(analysis),

@@ -9,6 +9,9 @@ from pqd_core.host.rows import in_words
 from pqd_core.host.verdicts.pipelines import change_in_words
 from pqd_core.host.words import by_runtime, quantity, short_metric
 
+NAMED = 3
+"""So many pipelines that lack seeds are named."""
+
 
 def goal_verdicts(outcomes: Sequence[GoalOutcome]) -> Iterator[str]:
     """One sentence for each goal, over all of its runtimes."""
@@ -17,9 +20,12 @@ def goal_verdicts(outcomes: Sequence[GoalOutcome]) -> Iterator[str]:
         goals.setdefault((outcome.metric, outcome.max_accuracy_drop), []).append(outcome)
     for group in goals.values():
         candidates = [candidate for outcome in group for candidate in outcome.candidates]
-        missed = [candidate for candidate in candidates if candidate.missed_by is not None]
         won = by_runtime({o.winner.runtime: _won(o.winner, o.unit) for o in group if o.winner})
-        told = f"{won}; {_misses(missed, len(candidates))}" if won else f"no pipeline meets it{_nearest(missed)}"
+        if won:
+            nowhere = [f"no pipeline meets it on {o.runtime}{_nearest(o.candidates)}" for o in group if not o.winner]
+            told = "; ".join([won, *nowhere, _misses(candidates)])
+        else:
+            told = f"no pipeline meets it{_nearest(candidates)}"
         yield f"goal, {_asked(group[0])}: {told}"
 
 
@@ -37,18 +43,27 @@ def _won(winner: Candidate, unit: str) -> str:
     return f"{in_words(winner.pipeline)} wins{value}{change}"
 
 
-def _misses(missed: Sequence[Candidate], of: int) -> str:
+def _misses(candidates: Sequence[Candidate]) -> str:
+    missed = [c for c in candidates if c.missed_by is not None or c.incomplete]
     if not missed:
         return "none misses it"
     worst = max(missed, key=_miss)
-    return f"{len(missed)} of {of} miss it, {_place(worst)} by most, {_miss(worst) * 100:.2f} points"
+    most = f", {_place(worst)} by most, {_miss(worst) * 100:.2f} points" if _miss(worst) else ""
+    return f"{len(missed)} of {len(candidates)} miss it{most}{_incomplete(missed)}"
 
 
-def _nearest(missed: Sequence[Candidate]) -> str:
+def _incomplete(candidates: Sequence[Candidate]) -> str:
+    parts = [f"{_place(c)} (incomplete: {c.incomplete})" for c in candidates if c.incomplete]
+    more = f" and {len(parts) - NAMED} more" if len(parts) > NAMED else ""
+    return f"; out of it, {', '.join(parts[:NAMED])}{more}" if parts else ""
+
+
+def _nearest(candidates: Sequence[Candidate]) -> str:
+    missed = [c for c in candidates if c.missed_by is not None]
     if not missed:
-        return ", as numbers are missing"
+        return _incomplete(candidates) or ", as numbers are missing"
     nearest = min(missed, key=_miss)
-    return f"; {_place(nearest)} comes nearest, {_miss(nearest) * 100:.2f} points off"
+    return f"; {_place(nearest)} comes nearest, {_miss(nearest) * 100:.2f} points off{_incomplete(candidates)}"
 
 
 def _miss(candidate: Candidate) -> float:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from pqd_core.host.analysis import Analysis
 from pqd_core.host.analysis.changes import Estimate
+from pqd_core.host.analysis.frontier import Standing
 from pqd_core.host.analysis.summaries import Summary
 from pqd_core.host.rows import Pipeline, in_words
 from pqd_core.host.words import by_runtime, short_metric
@@ -20,12 +21,16 @@ def frontier_verdicts(summaries: Sequence[Summary]) -> Iterator[str]:
     for runtime in dict.fromkeys(summary.runtime for summary in summaries):
         here = [(s.label, s.standing) for s in summaries if s.runtime == runtime and s.standing]
         best = [label for label, standing in here if standing.status == "frontier"]
-        tied = sum(standing.status == "tied" for _, standing in here)
         if len(best) < len(here):
-            axes, within = ", ".join(map(short_metric, here[0][1].axes)), f", {tied} within the noise" if tied else ""
-            told[runtime] = f"{'; '.join(best)} ({len(here) - len(best)} of {len(here)} are dominated{within})"
+            axes = ", ".join(map(short_metric, here[0][1].axes))
+            told[runtime] = f"{'; '.join(best) or 'none stands out'} ({_rest([found for _, found in here])})"
     if told:
         yield f"best trades of {axes}: {by_runtime(told)}"
+
+
+def _rest(here: Sequence[Standing]) -> str:
+    dominated, tied = (sum(one.status == status for one in here) for status in ("dominated", "tied"))
+    return f"{dominated} of {len(here)} are dominated" + (f", {tied} tied within the noise" if tied else "")
 
 
 def pipeline_verdicts(analysis: Analysis) -> Iterator[str]:

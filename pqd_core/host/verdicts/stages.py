@@ -4,31 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from pqd_core.host.analysis.effects import Edge, edges, mean_of
+from pqd_core.host.analysis.changes import interval
+from pqd_core.host.analysis.effects import Edge, edges, mean_of, within_seeds
 from pqd_core.host.analysis.summaries import Cell, Summary
 from pqd_core.host.rows import Place, Row, by_place
 from pqd_core.host.words import by_runtime, quantity, short_metric
 
-SAME_RATIO = 0.05
-"""Ratios nearer to 1 than this are no change worth a word, whatever their spread."""
+SAME = 0.05
+"""A change is known to be none worth a word if its whole interval is nearer to none than this share."""
 Reasons = Mapping[str, Mapping[str, str]]
 """By stage and metric: why the stage may leave the metric where it was."""
 Summaries = Mapping[Place, Summary]
 
 
 def stage_verdicts(rows: Sequence[Row], summaries: Sequence[Summary], reasons: Reasons) -> Iterator[str]:
-    """For each stage and metric a sentence where it made it worse, and one where it left it and there is a reason."""
+    """For each stage and metric a sentence where it made it worse, and what of it where a stage may leave it."""
     by = {(summary.pipeline, summary.runtime): summary for summary in summaries}
     groups: dict[tuple[str, str], dict[str, list[Edge]]] = {}
     for edge in edges(by_place(rows)):
         groups.setdefault((edge.stage, edge.metric), {}).setdefault(edge.runtime, []).append(edge)
     for (stage, metric), runtimes in groups.items():
         reason, name = reasons.get(stage, {}).get(metric), short_metric(metric)
-        because = f": {reason}" if reason else ""
         if worse := _told(runtimes, "worse", by):
-            yield f"{stage} made {name} worse, {worse}{because}"
+            yield f"{stage} made {name} worse, {worse}"
         if reason and (same := _told(runtimes, "same", by)):
-            yield f"{stage} left {name} where it was, {same}{because}"
+            yield f"{stage} left {name} where it was, {same}: {reason}"
+        if reason and (open_ := _told(runtimes, "open", by)):
+            yield f"{stage}: no change of {name} beyond noise, {open_}"
 
 
 def _told(runtimes: Mapping[str, Sequence[Edge]], outcome: str, by: Summaries) -> str:
@@ -39,11 +41,22 @@ def _told(runtimes: Mapping[str, Sequence[Edge]], outcome: str, by: Summaries) -
 
 def _outcome(here: Sequence[Edge], by: Summaries) -> str:
     change = mean_of(here)
-    small = change.kind == "ratio" and abs(change.value - 1) < SAME_RATIO
-    if small or not change.beyond_noise:
+    if _is_small(here, by) and (change.kind == "ratio" or not change.beyond_noise):
         return "same"
+    if not change.beyond_noise:
+        return "open"
     rose = change.value > (1 if change.kind == "ratio" else 0)
     return "worse" if rose == (_cells(here[0], by)[1].better == "lower") else "better"
+
+
+def _is_small(here: Sequence[Edge], by: Summaries) -> bool:
+    """The change's whole interval lies within 5 % of no change."""
+    found = within_seeds(here)
+    low, high = interval(found)
+    if next(iter(found.values())).kind == "ratio":
+        return low >= 1 - SAME and high <= 1 + SAME
+    allowed = SAME * abs(_cells(here[0], by)[0].mean or 0.0)
+    return -allowed <= low and high <= allowed
 
 
 def _cells(edge: Edge, by: Summaries) -> tuple[Cell, Cell]:
