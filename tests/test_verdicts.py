@@ -168,4 +168,5 @@ def test_a_goal_that_none_meets_on_one_runtime_is_told_for_that_runtime() -> Non
         for runtime, p, accuracy in (("ort", "", 0.9), ("ort", "a", 0.9), ("ov", "", None), ("ov", "a", 0.5))
     ]
     sentence = next(v for v in told(rows, [GOAL]) if v.startswith("goal"))
-    assert "on ort; no pipeline meets it on ov, as numbers are missing; none misses it" in sentence
+    assert "on ort; no pipeline meets it on ov, as numbers are missing" in sentence
+    assert "none misses it" not in sentence

@@ -46,7 +46,7 @@ def _won(winner: Candidate, unit: str) -> str:
 def _misses(candidates: Sequence[Candidate]) -> str:
     missed = [c for c in candidates if c.missed_by is not None or c.incomplete]
     if not missed:
-        return "none misses it"
+        return "none misses it" if all(c.met for c in candidates) else "of the others numbers are missing"
     worst = max(missed, key=_miss)
     most = f", {_place(worst)} by most, {_miss(worst) * 100:.2f} points" if _miss(worst) else ""
     return f"{len(missed)} of {len(candidates)} miss it{most}{_incomplete(missed)}"
