@@ -165,7 +165,7 @@ class RunContext:
         if self._frozen is None or self._frozen[0] != step.key:
             artifact = self.store.find("steps", step.key)
             if artifact is None:
-                raise DataError(Problem(step.label, "is no longer in the store", "run again"))
+                raise DataError(Problem(self.plan.name(step), "is no longer in the store", "run again"))
             self._frozen = (step.key, freeze(rebuild(artifact, step, self), step, self))
         return self._frozen[1]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pqd_core.artifact import Artifact
     from pqd_core.context import RunContext
     from pqd_core.host.entries import Entry
-    from pqd_core.plan import Step
+    from pqd_core.plan import Plan, Step
 
 
 class Session(Protocol):
@@ -139,7 +139,7 @@ def deploy(
             context.log.info("deployed", runtime=runtime.name, file=stored.about["file"], **stored.about["parity"])
     parity = Parity(**stored.about["parity"])
     if parity.changed_predictions > context.spec.max_disagreement:
-        raise DeployError(_disagreement(step, runtime, parity))
+        raise DeployError(_disagreement(where_deployed(step, runtime, context.plan), parity))
     file = stored.folder / stored.about["file"]
     return Deployed(
         pipeline=step.pipeline,
@@ -169,7 +169,7 @@ def _export(step: Step, runtime: Entry, context: RunContext, model: nn.Module, s
         except (Exception, SystemExit) as error:
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
-            raise DeployError(_cannot_take(step, runtime, error)) from error
+            raise DeployError(_cannot_take(where_deployed(step, runtime, context.plan), error)) from error
         about |= {
             "file": place,
             "parity": asdict(parity),
@@ -205,15 +205,20 @@ def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -
     return Parity(images, worst, changed / images)
 
 
-def _disagreement(step: Step, runtime: Entry, parity: Parity) -> Problem:
+def where_deployed(step: Step, runtime: Entry, plan: Plan) -> str:
+    """`nudge, seed 1 on light`: the place of a problem."""
+    return f"{plan.name(step)} on {runtime.name}"
+
+
+def _disagreement(where: str, parity: Parity) -> Problem:
     return Problem(
-        f"{step.label} on {runtime.name}",
+        where,
         f"the deployed file predicts another class than its model for {parity.changed_predictions:.1%} "
         f"of {parity.images} images",
         "on CPUs whose INT8 instructions saturate, quantize to the reduced weight range; or raise max_disagreement",
     )
 
 
-def _cannot_take(step: Step, runtime: Entry, error: BaseException) -> Problem:
+def _cannot_take(where: str, error: BaseException) -> Problem:
     reason = (str(error).strip().splitlines() or [""])[0][:300]
-    return Problem(f"{step.label} on {runtime.name}", f"cannot be deployed ({type(error).__name__}: {reason})")
+    return Problem(where, f"cannot be deployed ({type(error).__name__}: {reason})")

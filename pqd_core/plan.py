@@ -61,6 +61,15 @@ class Work:
 
 
 @frozen
+class Saved:
+    """Epochs that sharing saves."""
+
+    stage_epochs: int
+    baseline_epochs: int
+    """Each pipeline alone would train its own baseline."""
+
+
+@frozen
 class Plan:
     """The steps that the asked pipelines share, one tree per seed, parents before children."""
 
@@ -74,6 +83,10 @@ class Plan:
     def step(self, key: str) -> Step:
         """The step of that content key."""
         return next(step for step in self.steps if step.key == key)
+
+    def name(self, step: Step) -> str:
+        """The step's pipeline, and its seed where there are several."""
+        return step.label + (f", seed {step.seed}" if len(self.spec.seeds) > 1 else "")
 
     def path_to(self, step: Step) -> list[Step]:
         """The steps from the baseline to `step`, which is the last."""
@@ -107,6 +120,13 @@ class Plan:
     def alone(self) -> Work:
         """The work of running each asked pipeline by itself."""
         return Work.of(passed for key in self.pipelines for passed in self.path_to(self.step(key)))
+
+    @property
+    def saved(self) -> Saved:
+        """What running each asked pipeline by itself would take on top."""
+        roots = sum(step.parent is None for step in self.steps)
+        baselines = (len(self.pipelines) - roots) * self.spec.baseline.epochs
+        return Saved(self.alone.epochs - self.shared.epochs, baselines)
 
 
 def build_plan(spec: Spec, host: Host | None = None, pipelines: Sequence[Sequence[int]] | None = None) -> Plan:

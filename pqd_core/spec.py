@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -29,12 +30,29 @@ from pqd_core.host.entries import (
     StageEntry,
     TaskEntry,
 )
+from pqd_core.host.errors import did_you_mean
 from pqd_core.host.keys import file_digest
 from pqd_core.records import Settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Study = Literal["as-written", "auto", "orders", "subsets", "full"]
+STUDIES = ("as-written", "auto", "orders", "subsets", "full")
+
+
+def _no_yes_or_no(value: Any) -> Any:
+    """`true` is no number, though Python counts with it."""
+    if isinstance(value, bool):
+        raise ValueError("expected a whole number")  # noqa: TRY004 - pydantic tells a person of no other
+    return value
+
+
+def _known_study(value: Any) -> Any:
+    if isinstance(value, str) and value not in STUDIES and (near := get_close_matches(value, STUDIES, n=1)):
+        raise ValueError(f"there is no study '{value}'; {did_you_mean(value, near)}")
+    return value
+
+
+Seed = Annotated[int, BeforeValidator(_no_yes_or_no), Field(ge=0, lt=2**32)]
+Study = Annotated[Literal["as-written", "auto", "orders", "subsets", "full"], BeforeValidator(_known_study)]
 
 OneOrSeveral = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
 """A single one may be written without a list around it."""
@@ -152,6 +170,13 @@ class Spec(Settings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
     threads: int | None = Field(None, ge=1, le=1024, description="CPU threads to train, deploy and measure with.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _seeds_under_one_name(cls, value: Any) -> Any:
+        if isinstance(value, dict) and {"seed", "seeds"} <= value.keys():
+            raise ValueError("'seed' and 'seeds' are two names of the same; write one of them")
+        return value
 
     @field_validator("runtimes", "measure")
     @classmethod

@@ -14,7 +14,7 @@ from pqd_core.deploy import Deployed
 from pqd_core.host import paths
 from pqd_core.host.entries import Entry, entries_or_all
 from pqd_core.host.errors import PqdError, StoreError
-from pqd_core.host.pieces import Made, deploy_step, make_step, name, where
+from pqd_core.host.pieces import Made, deploy_step, make_step, where
 from pqd_core.host.progress import DEPLOY_WORK, MEASURE_WORK
 from pqd_core.host.rows import StepRecord
 from pqd_core.host.side_by_side import make_side_by_side
@@ -80,14 +80,15 @@ class Walk:
         else:
             for step in self.context.plan.steps:
                 if step.parent is None or step.parent in self.made:
-                    self._attempt(step)
+                    self.attempt(step)
         if self.errors and not self.made.keys() & set(self.context.plan.pipelines):
             raise self.errors[0]
         self.failed += [str(problem) for error in self.errors for problem in error.problems]
         if left := len(self.context.plan.steps) - len(self.made) - len(self.errors):
             self.failed.append(f"{counted(left, 'step')} that build on what failed were left out")
 
-    def _attempt(self, step: Step) -> None:
+    def attempt(self, step: Step) -> None:
+        """A step is made or found by this process, or has failed."""
         self.context.progress.describe(where(step, self.context.plan))
         try:
             made = make_step(step, self.context, lambda: self.tell("pqd_step_started", step=step))
@@ -103,7 +104,7 @@ class Walk:
         self.tell("pqd_step_finished", step=step, artifact=made.artifact, reused=made.reused)
         self.made[step.key] = made
         how = "reused" if made.reused else f"{made.seconds:.1f} s"
-        called = name(step, self.context.plan)
+        called = self.context.plan.name(step)
         self.context.progress.tell(f"  {called}  [dim]{counted(step.epochs, 'epoch')}, {how}[/dim]")
 
     def broke(self, step: Step, error: PqdError) -> None:
@@ -116,7 +117,7 @@ class Walk:
         if isinstance(error, StoreError):
             raise error
         self.errors.append(error)
-        self.context.progress.tell(f"  {name(step, self.context.plan)}  [red]failed[/red]")
+        self.context.progress.tell(f"  {self.context.plan.name(step)}  [red]failed[/red]")
 
     def warn(self, event: dict[str, Any]) -> None:
         """A warning of another process is shown."""
@@ -146,7 +147,7 @@ class Walk:
     def _deploy(self, step: Step) -> list[Deployed]:
         """The files of a step; what other processes deployed is found, and what they could not is not tried again."""
         if self.jobs == 1:
-            self.context.progress.describe(f"deploying {name(step, self.context.plan)}")
+            self.context.progress.describe(f"deploying {self.context.plan.name(step)}")
             self.context.progress.advance(DEPLOY_WORK * len(self.runtimes))
         refused = self.refused.get(step.key, {})
         found = deploy_step(step, [entry for entry in self.runtimes if entry.name not in refused], self.context)

@@ -6,6 +6,7 @@ a network as safetensors. Everything else comes from `pqd_core.testing.toys`.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -41,6 +42,7 @@ class NudgeSettings(Settings):
 
     by: float = Field(0.3, ge=0, le=1, description="Standard deviation of the noise.")
     pause_s: float = Field(0.0, ge=0, description="Time to sleep in each epoch.")
+    leaves: str = Field("", description="A file for the id of a process that the stage starts and leaves behind.")
 
 
 class Nudge:
@@ -54,6 +56,8 @@ class Nudge:
     @staticmethod
     def run(model: nn.Module, settings: NudgeSettings, context: StageContext) -> nn.Module:
         """Noise, epoch by epoch."""
+        if settings.leaves:
+            _leave(Path(settings.leaves))
         for epoch in range(context.epochs):
             with torch.no_grad():
                 for parameter in model.parameters():
@@ -68,6 +72,15 @@ class Nudge:
     def freeze(model: nn.Module) -> nn.Module:
         """Nothing to turn."""
         return model
+
+
+def _leave(told: Path) -> None:
+    """A forked process that would go on for minutes."""
+    pid = os.fork()
+    if not pid:
+        time.sleep(300)
+        os._exit(0)
+    told.write_text(str(pid))
 
 
 class Bulky(Nudge):

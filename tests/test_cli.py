@@ -15,7 +15,9 @@ from light import stage_record
 from processes import write_distribution
 
 from pqd_core import CommandDef, MeasurerDef, PqdError, Problem, RecipeDef, RendererDef, __version__
+from pqd_core.artifact import Store
 from pqd_core.host.cli import app, main
+from pqd_core.host.paths import default_store
 from pqd_core.host.plugins import Host, Plugin
 
 COMMANDS = ["run", "plan", "plugins", "schema", "report", "recipes", "doctor"]
@@ -251,11 +253,12 @@ def test_plan_shows_the_tree_its_epochs_and_what_is_done(call: Call) -> None:
 
 def test_plan_shows_what_a_study_shares_and_how_long_it_takes_once_something_was_measured(call: Call) -> None:
     study = ["--set", "stages=[nudge, toy-tune, bulky]", "--set", "study=full"]
-    study += ["--set", "budget={epochs: 100, split: [20, 40, 40]}"]
+    study += ["--set", "budget={epochs: 100, split: [20, 40, 40]}", "--set", "baseline={epochs: 3}"]
     before = call("plan", "spec.json", *study).out.splitlines()
     assert before[-3:-1] == [
         "15 pipelines share 15 stage runs and 500 epochs",
-        "each alone would take 33 and 1,100, and a baseline of its own: 600 epochs are saved",
+        "each alone would take 33 and 1,100, and train a baseline of its own: "
+        "600 epochs of stages and 42 of baselines are saved",
     ]
     assert before[-1].startswith("no estimate of the time: nothing of toy-net on toy-blobs")
     call("run", "spec.json")
@@ -265,7 +268,22 @@ def test_plan_shows_what_a_study_shares_and_how_long_it_takes_once_something_was
     (found,) = json.loads(call("plan", "spec.json", "--json", *study).out)
     assert (found["pipelines"], found["shared"]) == (15, {"stage_runs": 15, "epochs": 500})
     assert found["alone"] == {"stage_runs": 33, "epochs": 1100}
+    assert found["saved"] == {"stage_epochs": 600, "baseline_epochs": 42}
     assert found["estimate"]["seconds"] > 0
+
+
+def test_a_foreign_manifest_or_one_of_another_device_is_no_basis_of_an_estimate(call: Call, tmp_path: Path) -> None:
+    call("run", "spec.json")
+    store = Store(default_store())
+    ((_, about), *_) = store.remembered("steps")
+    more = ("--set", "budget.epochs=7", "--json")
+    for i, changes in enumerate(({"lineage": []}, {"seconds": None}, {"history": 3}, {"device": "cuda"})):
+        with store.saved("steps", f"{i:064}", {**about, **changes}):
+            pass
+    with store.saved("deployed", "f" * 64, {"step": about["pipeline"]}):
+        pass
+    (found,) = json.loads(call("plan", "spec.json", *more).out)
+    assert found["estimate"]["measured_steps"] == 2
 
 
 def test_plan_shows_one_tree_for_several_seeds_with_how_many_are_done(call: Call) -> None:

@@ -16,6 +16,7 @@ from processes import Process
 from test_bad_input import check_store, outcome, read, undisturbed, wait_for
 
 from pqd_core.artifact import Store, read_manifest
+from pqd_core.host.side_by_side import crowding
 
 pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="looks for child processes in /proc"),
@@ -111,6 +112,46 @@ def test_no_process_outlives_a_run_that_is_killed_and_running_again_goes_on(
     assert outcome(tmp_path / "out") == outcome(tmp_path / "alone")
     assert {step["key"] for step in read(tmp_path / "out")["steps"] if step["reused"]} == finished
     assert checksums(tmp_path / "store") == checksums(tmp_path / "alone" / "store")
+
+
+@pytest.mark.parametrize("end", ["of itself", "parent killed", "worker killed"])
+def test_what_a_library_forks_in_a_process_of_a_run_does_not_outlive_it(pqd: Start, tmp_path: Path, end: str) -> None:
+    left = tmp_path / "left"
+    pause = 0.0 if end == "of itself" else 60.0
+    spec = light_spec(stages=[{"use": "nudge", "pause_s": pause, "leaves": str(left)}])
+    (tmp_path / "leaves.json").write_text(json.dumps(spec))
+    process = pqd("run", "leaves.json", "--out", "out", "--jobs", "2")
+    while not (left.is_file() and left.read_text()):
+        time.sleep(0.05)
+    pid = int(left.read_text())
+    if end == "worker killed":
+        assert _killed(*children(process.pid))
+    elif end == "parent killed":
+        process.send(signal.SIGKILL)
+    process.wait()
+    assert gone([pid])
+
+
+def test_what_the_store_holds_is_found_without_another_process(pqd: Start, quick: Path, tmp_path: Path) -> None:
+    assert pqd("run", quick, "--out", "out").wait() == 0
+    again = pqd("run", quick, "--out", "out", "--jobs", "2")
+    assert again.wait() == 0, again.output
+    assert "deploying" not in again.output
+    assert " at once: " not in again.output
+    assert all(step["reused"] for step in read(tmp_path / "out")["steps"])
+
+
+@pytest.mark.parametrize(
+    ("jobs", "threads", "cores", "told"),
+    [
+        (2, 1, 2, ""),
+        (2, 2, 2, "2 jobs of 2 threads share 2 cores; --set threads=1 may be faster"),
+        (99, 1, 2, "99 jobs of 1 thread share 2 cores; --jobs 2 may be faster"),
+        (99, 4, 4, "99 jobs of 4 threads share 4 cores; --jobs 4 --set threads=1 may be faster"),
+    ],
+)
+def test_more_jobs_than_cores_are_told_with_what_helps(jobs: int, threads: int, cores: int, told: str) -> None:
+    assert crowding(jobs, threads, cores) == told
 
 
 def test_a_process_that_dies_is_a_step_that_failed_and_the_other_branches_go_on(

@@ -357,10 +357,12 @@ def test_one_seed_or_several_may_be_given(parse: Any, changes: dict[str, Any], s
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": [0, 1], "seed": 2}, "seed: unknown key; did you mean seeds?"),
+        ({"seeds": [0, 1], "seed": 2}, "'seed' and 'seeds' are two names of the same; write one of them"),
         ({"seeds": []}, "seeds: is empty; write 0, or any other number"),
         ({"seeds": [1, 1]}, "seeds: 1 is there twice; the second run would be the first one again"),
         ({"seeds": [0, -1]}, "seeds.1: input should be greater than or equal to 0"),
+        ({"seeds": [True]}, "seeds.0: expected a whole number"),
+        ({"study": "fulll"}, "study: there is no study 'fulll'; did you mean full?"),
         ({"study": "all"}, "study: input should be 'as-written', 'auto', 'orders', 'subsets' or 'full'"),
         ({"budget": {"by": "place"}}, "budget.by: input should be 'stage' or 'position'"),
     ],
@@ -503,6 +505,7 @@ def test_an_override_changes_one_of_two_stages_that_share_an_anchor(read: Any) -
         ("stages.-1.by=1", "there is no entry '-1'"),
         ("stages.nugde.by=1", "there is no entry 'nugde'; did you mean nudge"),
         ("stages.nudge.by=1", "there are 2 entries 'nudge'; write 0 or 1 for 'nudge'"),
+        ("seeds=3", "'seed' and 'seeds' are two names of the same"),
         ("sed=1", "sed: unknown key; did you mean seed"),
         (".seed=1", "unknown key"),
         ("dataset.images.x=1", "which has no keys"),

@@ -78,10 +78,14 @@ def _number(cell: Cell | None, seeds: int) -> Shown:
         return Shown("")
     if cell.mean is None:
         return Shown(MISSING, cell.missing or "", mark="missing")
-    partly = f"{cell.n} of {seeds} seeds" if cell.n < seeds else ""
+    partly = f"{cell.n} of {_seeds(seeds)}" if cell.n < seeds else ""
     against = [("dense", cell.against_dense), ("written", cell.against_written)]
     notes = [f"{_short(change)} {name}" for name, change in against if change]
     return Shown(cell.text, " · ".join([*notes, *filter(None, [partly])]), cell.mean)
+
+
+def _seeds(number: int) -> str:
+    return f"{number} seed" + ("" if number == 1 else "s")
 
 
 def _short(change: Estimate) -> str:
@@ -147,7 +151,7 @@ def order_tests(report: Report) -> Table:
             Shown(told(test.largest), sort=test.largest.value),
             Shown("" if test.seed_noise is None else _as(test.seed_noise, test.largest), sort=test.seed_noise or ""),
             Shown("" if test.p is None else f"{test.p:.2g}", sort="" if test.p is None else test.p),
-            Shown(answers[test.answer], f"{test.orders} orders, {test.seeds} seeds", test.answer),
+            Shown(answers[test.answer], f"{test.orders} orders, {_seeds(test.seeds)}", test.answer),
         ]
         for test in report.analysis.orders
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterable
 from typing import Literal
 
@@ -10,6 +12,10 @@ from pydantic import Field
 from pqd_core import CheckupDef, RuntimeDef, Settings, hookimpl
 
 MAX_MEGABYTES = 2048
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+# OpenVINO reports each import over the network, whatever the environment says; without this module it does not.
+sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
 
 
 class RuntimeSettings(Settings):

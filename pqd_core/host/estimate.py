@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from statistics import mean
 from typing import Any
 
@@ -15,6 +16,9 @@ from pqd_core.host.entries import entries_or_all
 from pqd_core.host.environment import usable_cores
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.plan import BASELINE, Plan, Step
+
+FOREIGN = (LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+"""What reading a manifest raises that another version, or another program, has written."""
 
 
 @frozen
@@ -46,7 +50,7 @@ class _Past:
 
 def estimate(plan: Plan, store: Store, host: Host | None = None) -> Estimate | None:
     """The time that what is not done yet will take; None if nothing comparable was ever measured here."""
-    past = _past_steps(plan, store)
+    past = list(_past_steps(plan, store))
     if not past:
         return None
     guessed, seconds = dict[str, None](), 0.0
@@ -64,14 +68,24 @@ def estimate(plan: Plan, store: Store, host: Host | None = None) -> Estimate | N
     return Estimate(seconds, len(past), tuple(guessed), tuple(unknown))
 
 
-def _past_steps(plan: Plan, store: Store) -> list[_Past]:
+def _past_steps(plan: Plan, store: Store) -> Iterator[_Past]:
+    """Steps of the same network on the same data and device; manifests that say something else are passed over."""
     spec = plan.spec
     asked = (spec.backbone.flat(), spec.dataset.flat(), spec.threads or usable_cores())
-    return [
-        _past_step(key, about)
-        for key, about in store.remembered("steps")
-        if asked == (about["lineage"][0]["stage"]["backbone"], about.get("data"), about.get("threads"))
-    ]
+    for key, about in store.remembered("steps"):
+        with suppress(*FOREIGN):
+            backbone = about["lineage"][0]["stage"]["backbone"]
+            if asked == (backbone, about["data"], about["threads"]) and about["device"] == _device(spec.device):
+                yield _past_step(key, about)
+
+
+def _device(asked: str) -> str:
+    """Where a run would train; torch is asked only where nothing else can tell, as importing it takes seconds."""
+    if asked != "auto":
+        return asked
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _past_step(key: str, about: Mapping[str, Any]) -> _Past:
@@ -94,8 +108,9 @@ def _deployments(past: list[_Past], store: Store) -> dict[str, float]:
     """Seconds of a deployment by runtime."""
     keys, took = {p.key for p in past}, defaultdict[str, list[float]](list)
     for _, about in store.remembered("deployed"):
-        if about["step"] in keys:
-            took[_use(about["runtime"])].append(about["seconds"])
+        with suppress(*FOREIGN):
+            if about["step"] in keys:
+                took[_use(about["runtime"])].append(float(about["seconds"]))
     return {runtime: mean(seconds) for runtime, seconds in took.items()}
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,6 +66,7 @@ class Worker:
             stderr=self.output,
             text=True,
             encoding="utf-8",
+            start_new_session=True,  # so that what libraries start in it can be ended with it
         )
         self._say(sys.path)
         self._say(self.told)
@@ -97,14 +100,15 @@ class Worker:
             self.process.stdin.close()
 
     def end(self) -> None:
-        """The process is gone."""
+        """The process is gone, and whatever it had started."""
         if self.process is None:
             return
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self.process.wait(GRACE_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.process = None
 
 
 class Crew:
@@ -153,7 +157,7 @@ class Crew:
         worker, message = self.inbox.get()
         if message["kind"] == "died":
             message = {**message, "output": worker.last_words()}
-            worker.process = None
+            worker.end()
         if (task := worker.task) and message["kind"] in ("done", "failed", "died"):
             worker.task = None
             self.busy.remove(worker)

@@ -26,6 +26,7 @@ def plan_json(plan: Plan, store: Store) -> dict[str, Any]:
         "epochs_to_run": sum(step.epochs for step in plan.steps if step.key not in done),
         "shared": asdict(plan.shared),
         "alone": asdict(plan.alone),
+        "saved": asdict(plan.saved),
         "estimate": asdict(expected) if expected else None,
         "steps": [
             {
@@ -95,13 +96,13 @@ class _Outline:
 
     def _saving(self) -> list[str]:
         """What sharing saves, where anything is shared."""
-        shared, alone = self.plan.shared, self.plan.alone
+        shared, alone, saved = self.plan.shared, self.plan.alone, self.plan.saved
         if shared == alone:
             return []
         pipelines, seeds = len(self.plan.pipelines), len(self.plan.spec.seeds)
         each = f" ({pipelines // seeds:,} for each of {seeds} seeds)" if seeds > 1 else ""
         return [
             f"{pipelines:,} pipelines{each} share {shared.stage_runs:,} stage runs and {shared.epochs:,} epochs",
-            f"each alone would take {alone.stage_runs:,} and {alone.epochs:,}, and a baseline of its own: "
-            f"{alone.epochs - shared.epochs:,} epochs are saved",
+            f"each alone would take {alone.stage_runs:,} and {alone.epochs:,}, and train a baseline of its own: "
+            f"{saved.stage_epochs:,} epochs of stages and {saved.baseline_epochs:,} of baselines are saved",
         ]

@@ -63,13 +63,8 @@ def _parent(step: Step, context: RunContext) -> Artifact | None:
         return None
     found = context.store.find("steps", step.parent)
     if found is None:
-        raise DataError(Problem(step.label, "the step before it is no longer in the store", "run again"))
+        raise DataError(Problem(context.plan.name(step), "the step before it is no longer in the store", "run again"))
     return found
-
-
-def name(step: Step, plan: Plan) -> str:
-    """The pipeline, and the seed where there are several."""
-    return step.label + (f", seed {step.seed}" if len(plan.spec.seeds) > 1 else "")
 
 
 def where(step: Step, plan: Plan) -> str:

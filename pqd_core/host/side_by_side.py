@@ -7,13 +7,15 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pqd_core.deploy import deployment_key
+from pqd_core.deploy import deployment_key, where_deployed
 from pqd_core.host import errors
+from pqd_core.host.entries import Entry
 from pqd_core.host.environment import usable_cores
 from pqd_core.host.errors import PqdError, Problem
 from pqd_core.host.jobs import Crew, Message, Task
-from pqd_core.host.pieces import Made, name, step_error
-from pqd_core.plan import Plan, Step
+from pqd_core.host.pieces import Made, step_error
+from pqd_core.host.words import counted
+from pqd_core.plan import Step
 
 if TYPE_CHECKING:
     from pqd_core.walk import Walk
@@ -30,30 +32,54 @@ def make_side_by_side(walk: Walk, log: Path) -> None:
     """
     context, doing = walk.context, dict[Task, str]()
     _warn_of_crowding(walk)
-    with closing(Crew(context, log, walk.jobs).carry_out(_tasks(context.plan, bool(walk.runtimes)))) as messages:
+    _find(walk)
+    with closing(Crew(context, log, walk.jobs).carry_out(_tasks(walk))) as messages:
         for task, message in messages:
             step = context.plan.step(task.key)
             if message["kind"] == "begun":
-                doing[task] = name(step, context.plan) if task.what == "step" else f"deploying {step.label}"
+                doing[task] = ("deploying " if task.what == "deploy" else "") + context.plan.name(step)
                 context.progress.describe(f"{len(doing)} at once: {' | '.join(doing.values())}")
             elif message["kind"] in ENDS:
                 del doing[task]
             (_of_step if task.what == "step" else _of_deployment)(walk, step, message)
 
 
-def _tasks(plan: Plan, deploy: bool) -> dict[Task, list[Task]]:
-    """What there is to do, and what each waits for; the steps first."""
-    tasks = {Task("step", step.key): [Task("step", step.parent)] if step.parent else [] for step in plan.steps}
-    return tasks | {Task("deploy", step.key): [Task("step", step.key)] for step in plan.steps if deploy}
+def _find(walk: Walk) -> None:
+    """What the store holds already needs no other process."""
+    for step in walk.context.plan.steps:
+        if walk.context.store.has("steps", step.key) and (step.parent is None or step.parent in walk.made):
+            walk.attempt(step)
+
+
+def _tasks(walk: Walk) -> dict[Task, list[Task]]:
+    """What is left to do, and what each waits for; the steps first."""
+    steps = walk.context.plan.steps
+    make = [step for step in steps if step.key not in walk.made]
+    deploy = [step for step in steps if _undeployed(walk, step)]
+    waits = {Task("step", step.key): step.parent for step in make}
+    waits |= {Task("deploy", step.key): step.key for step in deploy}
+    before = {task: Task("step", key) for task, key in waits.items() if key}
+    return {task: [before[task]] if before.get(task) in waits else [] for task in waits}
+
+
+def _undeployed(walk: Walk, step: Step) -> list[Entry]:
+    """The runtimes for which the store holds no file of `step`."""
+    return [r for r in walk.runtimes if not walk.context.store.has("deployed", deployment_key(step, r))]
 
 
 def _warn_of_crowding(walk: Walk) -> None:
-    threads, cores = walk.context.threads, usable_cores()
-    if walk.jobs * threads > cores:
-        walk.context.log.warning(
-            f"{walk.jobs} jobs of {threads} threads share {cores} cores; --set threads={max(1, cores // walk.jobs)} "
-            "may be faster"
-        )
+    if told := crowding(walk.jobs, walk.context.threads, usable_cores()):
+        walk.context.log.warning(told)
+
+
+def crowding(jobs: int, threads: int, cores: int) -> str:
+    """What to tell a person whose jobs are more than the cores can do at once; empty if they are not."""
+    if jobs * threads <= cores:
+        return ""
+    fewer = [f"--jobs {cores}"] if jobs > cores else []
+    fewer += [f"--set threads={max(1, cores // jobs)}"] if threads > 1 else []
+    shared = f"{counted(jobs, 'job')} of {counted(threads, 'thread')} share {counted(cores, 'core')}"
+    return f"{shared}; {' '.join(fewer)} may be faster"
 
 
 def _of_step(walk: Walk, step: Step, message: Message) -> None:
@@ -80,8 +106,10 @@ def _of_deployment(walk: Walk, step: Step, message: Message) -> None:
         walk.refused[step.key] = dict(message["refused"])
     elif kind in ("failed", "died"):
         why = "; ".join(map(str, _error(walk, step, message).problems))
-        lost = [r for r in walk.runtimes if not walk.context.store.has("deployed", deployment_key(step, r))]
-        walk.refused[step.key] = {r.name: [f"{step.label} on {r.name}: cannot be deployed: {why}"] for r in lost}
+        walk.refused[step.key] = {
+            r.name: [f"{where_deployed(step, r, walk.context.plan)}: cannot be deployed: {why}"]
+            for r in _undeployed(walk, step)
+        }
     else:
         _in_passing(walk, message)
 

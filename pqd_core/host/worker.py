@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, TextIO
@@ -112,6 +113,7 @@ def serve() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half done is cleaned up
     answers = Answers(os.fdopen(os.dup(1), "w", encoding="utf-8"))
     os.dup2(2, 1)  # whatever a library prints goes to the log of this process
+    os.register_at_fork(after_in_child=partial(_in_child, answers.lines.fileno()))
     asked: SimpleQueue[dict[str, Any]] = SimpleQueue()
     work = Work(json.loads(sys.stdin.readline()), answers)
     threading.Thread(target=_listen, args=(asked,), daemon=True).start()
@@ -121,10 +123,23 @@ def serve() -> None:
             work.do(request["do"], request["key"])
 
 
+def _in_child(way_back: int) -> None:
+    """A process that a library forks ends when it is told to, and does not hold the way back open."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.dup2(2, way_back, inheritable=False)
+
+
 def _listen(asked: SimpleQueue[dict[str, Any]]) -> None:
     """Each request is passed on; the end of them means that the process that asked has ended, however that came."""
     for line in sys.stdin:
         asked.put(json.loads(line))
+    _leave_nothing()
+
+
+def _leave_nothing() -> None:
+    """This process ends at once, and all that libraries started in it."""
+    if os.getpgrp() == os.getpid():  # as the process that asks has started it
+        os.killpg(0, signal.SIGKILL)
     os._exit(ORPHANED)
 
 
@@ -133,4 +148,4 @@ def main() -> None:
     try:
         serve()
     except (KeyboardInterrupt, BrokenPipeError):
-        os._exit(ORPHANED)
+        _leave_nothing()

@@ -10,7 +10,7 @@ from pqd_core.host.analysis.goals import ACCURACY
 from pqd_core.host.analysis.orders import OrderTest
 from pqd_core.host.analysis.summaries import Summary
 from pqd_core.host.rows import in_words
-from pqd_core.host.words import by_runtime, short_metric
+from pqd_core.host.words import by_runtime, counted, short_metric
 
 
 def order_verdicts(analysis: Analysis) -> Iterator[str]:
@@ -110,7 +110,7 @@ def _against_seeds(group: Sequence[OrderTest]) -> str:
 
 
 def _over(group: Sequence[OrderTest]) -> str:
-    return f"{group[0].orders} orders, {group[0].seeds} seeds"
+    return f"{counted(group[0].orders, 'order')}, {counted(group[0].seeds, 'seed')}"
 
 
 def _size(test: OrderTest) -> str:
