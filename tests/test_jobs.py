@@ -125,7 +125,7 @@ def test_what_a_library_forks_in_a_process_of_a_run_does_not_outlive_it(pqd: Sta
         time.sleep(0.05)
     pid = int(left.read_text())
     if end == "worker killed":
-        assert _killed(*children(process.pid))
+        assert all(map(_killed, children(process.pid)))
     elif end == "parent killed":
         process.send(signal.SIGKILL)
     process.wait()

@@ -107,8 +107,8 @@ def _of_deployment(walk: Walk, step: Step, message: Message) -> None:
     elif kind in ("failed", "died"):
         why = "; ".join(map(str, _error(walk, step, message).problems))
         walk.refused[step.key] = {
-            r.name: [f"{where_deployed(step, r, walk.context.plan)}: cannot be deployed: {why}"]
-            for r in _undeployed(walk, step)
+            runtime.name: [f"{where_deployed(step, runtime, walk.context.plan)}: cannot be deployed: {why}"]
+            for runtime in _undeployed(walk, step)
         }
     else:
         _in_passing(walk, message)
