@@ -42,7 +42,6 @@ class NudgeSettings(Settings):
 
     by: float = Field(0.3, ge=0, le=1, description="Standard deviation of the noise.")
     pause_s: float = Field(0.0, ge=0, description="Time to sleep in each epoch.")
-    leaves: str = Field("", description="A file for the id of a process that the stage starts and leaves behind.")
 
 
 class Nudge:
@@ -56,8 +55,8 @@ class Nudge:
     @staticmethod
     def run(model: nn.Module, settings: NudgeSettings, context: StageContext) -> nn.Module:
         """Noise, epoch by epoch."""
-        if settings.leaves:
-            _leave(Path(settings.leaves))
+        if told := os.environ.get("LIGHT_LEAVES"):
+            _leave(Path(told))
         for epoch in range(context.epochs):
             with torch.no_grad():
                 for parameter in model.parameters():
@@ -75,7 +74,7 @@ class Nudge:
 
 
 def _leave(told: Path) -> None:
-    """A forked process that would go on for minutes."""
+    """A forked process that would go on for minutes; its id is in the file `told`."""
     pid = os.fork()
     if not pid:
         time.sleep(300)

@@ -118,9 +118,9 @@ def test_no_process_outlives_a_run_that_is_killed_and_running_again_goes_on(
 def test_what_a_library_forks_in_a_process_of_a_run_does_not_outlive_it(pqd: Start, tmp_path: Path, end: str) -> None:
     left = tmp_path / "left"
     pause = 0.0 if end == "of itself" else 60.0
-    spec = light_spec(stages=[{"use": "nudge", "pause_s": pause, "leaves": str(left)}])
+    spec = light_spec(stages=[{"use": "nudge", "pause_s": pause}])
     (tmp_path / "leaves.json").write_text(json.dumps(spec))
-    process = pqd("run", "leaves.json", "--out", "out", "--jobs", "2")
+    process = pqd("run", "leaves.json", "--out", "out", "--jobs", "2", env={"LIGHT_LEAVES": str(left)})
     while not (left.is_file() and left.read_text()):
         time.sleep(0.05)
     pid = int(left.read_text())
