@@ -79,7 +79,8 @@ def parametrize_with_checks(records: Iterable[ComponentDef | Case]) -> Callable[
         def test_it_keeps_the_contract(check):
             check()
 
-    The checks of one record share what they make, so under pytest-xdist (`--dist loadgroup`) they stay together.
+    The checks of one record share what they make, so under pytest-xdist they stay together with `--dist loadgroup`,
+    or, where that has no effect (pytest-xdist 3.8 with pytest 9.2), with `--dist loadfile`.
     """
     import pytest
 

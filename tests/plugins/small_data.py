@@ -67,3 +67,14 @@ def write_npz(file: Path, **changes: Any) -> Path:
     images, labels = RNG.integers(0, 256, (40, 6, 5, 3), dtype=np.uint8), np.arange(40) % 4
     np.savez(file, **{"x_train": images, "y_train": labels, "x_test": images[:8], "y_test": labels[:8], **changes})
     return file
+
+
+def write_parquet(folder: Path) -> None:
+    """Thirty training and nine test images of 8x8 pixels in three classes, as the datasets library writes them."""
+    import datasets
+
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.ClassLabel(names=["cat", "dog", "owl"])})
+    for part, count in (("train", 30), ("test", 9)):
+        images = [Image.fromarray(one) for one in RNG.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)]
+        table = {"image": images, "label": [i % 3 for i in range(count)]}
+        datasets.Dataset.from_dict(table, features).to_parquet(folder / f"{part}.parquet")

@@ -7,10 +7,11 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from small_data import write_cifar, write_fashion, write_folders, write_npz
+from small_data import write_cifar, write_fashion, write_folders, write_npz, write_parquet
 
 from pqd_core.host.plugins import BRINGS, default_host
 from pqd_core.records import ComponentDef
@@ -40,6 +41,11 @@ def folders(folder: Path) -> dict[str, object]:
     return {"root": str(folder)}
 
 
+def parquet(folder: Path) -> dict[str, object]:
+    write_parquet(folder)
+    return {"path": str(folder)}
+
+
 @cache
 def cifar() -> Path:
     """A folder with small CIFAR files, which torchvision is told to expect while a test of this module runs."""
@@ -62,22 +68,27 @@ SETTINGS = {
     "vgg16-bn": {"settings": {"width": 0.25}},
     "channel": {"settings": {"multiple": 1, "min_width": 1}},
     "torchvision": {"settings": {"name": "squeezenet1_1"}, "shape": (3, 64, 64)},
+    "timm": {"settings": {"name": "lcnet_035"}, "shape": (3, 64, 64)},
+    "hf-images": {"settings": parquet},
     "python": {"settings": own_network},
     "cifar10": {"settings": lambda folder: {"root": str(cifar())}},
     "cifar100": {"settings": lambda folder: {"root": str(cifar())}},
     "fashion-mnist": {"settings": fashion},
     "image-folder": {"settings": folders},
-    "latency": {"settings": {"seconds": 0.05, "rounds": 5, "warmup_s": 0.1}},
+    "latency": {"settings": {"seconds": 0.05, "rounds": 5, "warmup_s": 0.1, "processes": 2, "retakes": 0}},
     "npz": {"settings": lambda folder: {"path": str(write_npz(folder / "made.npz"))}},
 }
+EXTRAS = {"timm": "timm", "hf-images": "datasets"}
+"""Components that need a package which pqd brings only as an extra."""
 
 
 def bundled() -> Iterator[Case]:
-    """Every component that is installed with pqd, and the toys."""
+    """Every component that is installed with pqd; one that needs an extra only where that is installed."""
     for noun, kind in BRINGS.values():
         if issubclass(kind, ComponentDef):
-            for owned in default_host().registry(noun):
-                yield Case(owned.record, **SETTINGS.get(owned.record.name, {}))
+            for record in (owned.record for owned in default_host().registry(noun)):
+                if find_spec(EXTRAS.get(record.name, "pqd_core")):
+                    yield Case(record, **SETTINGS.get(record.name, {}))
 
 
 @parametrize_with_checks(bundled())
