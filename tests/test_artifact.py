@@ -367,7 +367,8 @@ def test_the_store_is_where_the_environment_says(monkeypatch: pytest.MonkeyPatch
 def test_only_two_files_of_the_core_touch_the_store() -> None:
     core = Path(paths.__file__).parents[1]
     writing = ("rmtree", ".rename(", ".mkdir(", "os.link", "copytree", "write_bytes", "FileLock")
-    touching = {p.name for p in core.rglob("*.py") if any(word in p.read_text() for word in writing)}
+    run = (p for p in core.rglob("*.py") if "testing" not in p.parts)
+    touching = {p.name for p in run if any(word in p.read_text() for word in writing)}
     assert touching == {"artifact.py", "paths.py"}
 
 

@@ -206,7 +206,7 @@ def test_what_was_left_out_of_a_study_is_in_the_report(bench: Bench) -> None:
     report = bench.run(bench.spec(stages=["bulky", "polish"], study="orders"))
     (note,) = report.notes
     assert note.startswith("1 of 2 pipelines are left out")
-    assert note in (report.folder / "report.md").read_text()
+    assert note in (report.folder / "report.json").read_text()
 
 
 def test_files_that_are_measured_together_are_those_of_one_seed(bench: Bench) -> None:
