@@ -5,6 +5,9 @@ from __future__ import annotations
 import mmap
 import subprocess
 import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +26,7 @@ def grown(name: str, watch: memory.Watch) -> int:
     return int(found[name])
 
 
-def test_what_is_held_is_counted_and_what_was_given_back_is_not(tmp_path: Path) -> None:
+def held_and_given_back(tmp_path: Path) -> None:
     watch = memory.Watch()
     kept, gone = np.ones(20 * MIB, np.uint8), np.ones(60 * MIB, np.uint8)
     del gone
@@ -34,7 +37,7 @@ def test_what_is_held_is_counted_and_what_was_given_back_is_not(tmp_path: Path) 
     assert kept.all()
 
 
-def test_the_peak_of_inferences_is_added(tmp_path: Path) -> None:
+def peak_of_inferences(tmp_path: Path) -> None:
     watch = memory.Watch()
     watch.loaded(tmp_path / "none")
     passing = np.ones(40 * MIB, np.uint8)
@@ -43,7 +46,7 @@ def test_the_peak_of_inferences_is_added(tmp_path: Path) -> None:
     assert abs(grown("memory_bytes", watch) - 40 * MIB) < TOLERANCE
 
 
-def test_pages_of_the_file_and_of_those_beside_it_that_stay_mapped_are_counted(tmp_path: Path) -> None:
+def mapped_pages(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"1" * 8 * MIB)
     (tmp_path / "other.bin").write_bytes(b"1" * 8 * MIB)
     watch = memory.Watch()
@@ -55,6 +58,24 @@ def test_pages_of_the_file_and_of_those_beside_it_that_stay_mapped_are_counted(t
     assert abs(grown("memory_bytes", watch) - 8 * MIB) < TOLERANCE
     for part in maps:
         part.close()
+
+
+def in_a_fresh_process(check: Callable[[Path], None], folder: Path) -> None:
+    """As a worker is one: in a process that runs tests, other threads come by memory and let go of it meanwhile."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        pool.submit(check, folder).result()
+
+
+def test_what_is_held_is_counted_and_what_was_given_back_is_not(tmp_path: Path) -> None:
+    in_a_fresh_process(held_and_given_back, tmp_path)
+
+
+def test_the_peak_of_inferences_is_added(tmp_path: Path) -> None:
+    in_a_fresh_process(peak_of_inferences, tmp_path)
+
+
+def test_pages_of_the_file_and_of_those_beside_it_that_stay_mapped_are_counted(tmp_path: Path) -> None:
+    in_a_fresh_process(mapped_pages, tmp_path)
 
 
 def test_a_system_that_does_not_tell_is_a_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
