@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+TORCHS_OWN = ("TORCHINDUCTOR_", "TRITON_")
+"""Environment variables that torch sets itself when a process first exports anything."""
+
 
 def process_state(*, seeded: bool = False) -> dict[str, Any]:
     """Everything that code shares with the rest of the process, by what a person calls it.
@@ -20,7 +23,7 @@ def process_state(*, seeded: bool = False) -> dict[str, Any]:
     import torch
 
     state = {
-        "the environment": dict(os.environ),
+        "the environment": {name: value for name, value in os.environ.items() if not name.startswith(TORCHS_OWN)},
         "the working folder": os.getcwd(),  # noqa: PTH109 - no object, a name to compare
         "sys.path": list(sys.path),
         "the root logger's handlers and level": (list(logging.root.handlers), logging.root.level),
