@@ -15,7 +15,13 @@ import numpy as np
 from evidence import write_result
 
 from pqd_core.host.analysis.orders import RISK
-from pqd_core.host.analysis.statistics import bootstrap_interval, seed_noise, shuffled_orders, student_interval
+from pqd_core.host.analysis.statistics import (
+    bootstrap_interval,
+    corrected,
+    seed_noise,
+    shuffled_orders,
+    student_interval,
+)
 
 FIRST = [0, 0, 1, 1, 2, 2]
 """Which of three first stages each of the six orders begins with."""
@@ -40,6 +46,31 @@ def share_found(repeats: int, seeds: int, shared: float, effect: float) -> float
     return float(np.mean([matters(study(rng, seeds, shared, effect)) for _ in range(repeats)]))
 
 
+def findings(repeats: int, tests: int, real: int) -> dict[str, float]:
+    """Of studies with so many tests, `real` of them of an effect: how many have a false finding, and what share of all
+    findings are false, by p alone and by the corrected one."""
+    rng, false = np.random.default_rng(0), {"alone": [0, 0, 0], "corrected": [0, 0, 0]}
+    for _ in range(repeats):
+        ps = [shuffled_orders(study(rng, 3, 1.0, 6.0 * (i < real)).tolist()) for i in range(tests)]
+        for name, read in (("alone", ps), ("corrected", corrected(ps))):
+            wrong, all_found = sum(p <= RISK for p in read[real:]), sum(p <= RISK for p in read)
+            false[name] = [a + b for a, b in zip(false[name], (wrong > 0, wrong, all_found), strict=True)]
+    shares = {f"{name}, studies with one": n / repeats for name, (n, _, _) in false.items()}
+    return shares | {f"{name}, of all findings": n / max(1, of) for name, (_, n, of) in false.items()}
+
+
+def largest(repeats: int, seeds: int) -> dict[str, float]:
+    """How often an interval of the largest of fifteen differences, none of which is real, holds none."""
+    rng, held = np.random.default_rng(0), dict[str, list[bool]](bootstrap=[], tukey=[])
+    for _ in range(repeats):
+        table = study(rng, seeds, 0.0, 0.0)
+        low, high = table.mean(0).argmin(), table.mean(0).argmax()
+        interval = bootstrap_interval(tuple((table[:, high] - table[:, low]).tolist()))
+        held["bootstrap"].append(interval is None or interval[0] <= 0)
+        held["tukey"].append(float(np.ptp(table.mean(0))) <= seed_noise(table.tolist()))
+    return {name: float(np.mean(found)) for name, found in held.items()}
+
+
 def coverage(repeats: int, seeds: int) -> dict[str, float]:
     """How often each 95 % interval of a mean over seeds holds the true one."""
     samples = np.random.default_rng(0).normal(size=(repeats, seeds))
@@ -59,6 +90,11 @@ def main() -> None:
     numbers: dict[str, Any] = {
         "repeats": repeats,
         "coverage": {str(seeds): coverage(repeats, seeds) for seeds in (2, 3, 5, 10)},
+        "interval of the largest difference": {str(seeds): largest(repeats, seeds) for seeds in (3, 5)},
+        "false findings": [
+            {"tests": tests, "real": real, **findings(max(1, repeats // 4), tests, real)}
+            for tests, real in ((4, 0), (4, 2), (12, 0), (12, 4))
+        ],
         "says that order matters": [
             {"seeds": n, "shared": s, "effect": e, "share": share_found(repeats, n, s, e)}
             for n in (2, 3, 5)

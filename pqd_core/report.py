@@ -28,13 +28,13 @@ if TYPE_CHECKING:
 
 REPORT = "report.json"
 REPORT_LIMIT_BYTES = 64 * 2**20
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 
 class Report(Part):
     """What a run found out."""
 
-    schema_version: Literal[2] = Field(2, description="Version of this contract.")
+    schema_version: Literal[3] = Field(3, description="Version of this contract.")
     title: str = Field(description="The run's name.")
     created: str = Field(description="When, UTC.")
     seconds: float = Field(description="Time this run took, reused work not counted.")
@@ -97,7 +97,8 @@ class Report(Part):
 
 
 def read_report(run: Path) -> Report:
-    """The report of a run folder (or of a `report.json`); one of version 1 gets the analysis that it lacks.
+    """The report of a run folder (or of a `report.json`); one of version 1 gets the analysis that it lacks, one of
+    version 2 stays as it was judged: without corrected p and without runners-up.
 
     Raises:
         PqdError: there is none, or it cannot be read; exit code 2.
@@ -133,8 +134,10 @@ def _brought_up_to_date(raw: Any) -> Any:
     version = raw["schema_version"]
     if version == SCHEMA_VERSION:
         return raw
+    if version == 2:
+        return {**raw, "schema_version": SCHEMA_VERSION}
     if version != 1:
-        raise _OtherVersion(f"it is a report of version {version!s:.20}, this pqd reads 1 and {SCHEMA_VERSION}")
+        raise _OtherVersion(f"it is a report of version {version!s:.20}, this pqd reads 1 to {SCHEMA_VERSION}")
     rows = [Row.model_validate(row) for row in raw["rows"]]
     return {**raw, "schema_version": SCHEMA_VERSION, "analysis": analyse(rows, raw["spec"])}
 

@@ -69,7 +69,7 @@ def study(
     analysis = analyse(rows, spec)
     fields = {
         **measured(),
-        "schema_version": 2,
+        "schema_version": 3,
         "title": "study",
         "rows": rows,
         "steps": list(_steps(tree, seeds)),

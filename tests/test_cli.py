@@ -362,7 +362,7 @@ def test_report_shows_a_finished_run_again(call: Call) -> None:
     said = call("report", "out")
     assert said.code == 0
     assert ran.out.splitlines()[:5] == said.out.splitlines()[:5]
-    assert json.loads(call("report", "out", "--json").out)["schema_version"] == 2
+    assert json.loads(call("report", "out", "--json").out)["schema_version"] == 3
 
 
 def page_maker(made: str) -> RendererDef:

@@ -10,6 +10,7 @@ import pytest
 from bench import Bench
 from light import stage_record
 from pydantic import ValidationError
+from studies import study
 
 from pqd_core import Measurement, MeasurerDef, MetricDef, PqdError
 from pqd_core.host.analysis import analyse
@@ -101,6 +102,7 @@ def test_an_unknown_key_makes_it_another_contract() -> None:
         ("", "it is no report of this version"),
         ("[]", "it is no report of this version"),
         ('{"schema_version": 2}', "it is no report of this version"),
+        ('{"schema_version": 3}', "it is no report of this version"),
         ('{"schema_version": 1, "rows": [1]}', "it is no report of this version"),
         ('{"schema_version": 1, "rows": [], "spec": {"stages": 7}}', "it is no report of this version"),
         ("[" * 100_000, "it is no report of this version"),
@@ -120,7 +122,7 @@ def test_what_is_no_report_is_told(tmp_path: Path, content: str | None, reason: 
 
 def test_a_report_of_another_version_says_of_which(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text('{"schema_version": 7}')
-    with pytest.raises(PqdError, match=r"it is a report of version 7, this pqd reads 1 and 2; read it with that") as e:
+    with pytest.raises(PqdError, match=r"it is a report of version 7, this pqd reads 1 to 3; read it with that") as e:
         read_report(tmp_path)
     assert e.value.exit_code == 2
 
@@ -130,6 +132,19 @@ def test_a_report_of_version_1_gets_the_analysis_that_it_lacks(tmp_path: Path) -
     del raw["analysis"]
     (tmp_path / "report.json").write_text(json.dumps({**raw, "schema_version": 1}))
     assert read_report(tmp_path).table() == report(*ROWS).table()
+
+
+def test_a_report_of_version_2_stays_as_it_was_judged(tmp_path: Path) -> None:
+    newer = {"orders": ("p_corrected", "tests", "correction"), "goals": ("runner_up", "lead", "as_good")}
+    raw = json.loads(study(goals=[{"metric": "latency", "max_accuracy_drop": None, "runtime": None}]).model_dump_json())
+    for part, names in newer.items():
+        assert raw["analysis"][part]
+        raw["analysis"][part] = [{k: v for k, v in one.items() if k not in names} for one in raw["analysis"][part]]
+    (tmp_path / "report.json").write_text(json.dumps({**raw, "schema_version": 2}))
+    found = read_report(tmp_path)
+    assert found.verdicts == raw["verdicts"]
+    assert [test.answer for test in found.analysis.orders] == [test["answer"] for test in raw["analysis"]["orders"]]
+    assert {test.p_corrected for test in found.analysis.orders} == {None}
 
 
 def test_a_report_is_read_from_its_folder_or_its_file(finished: tuple[Bench, Report]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-from pqd_core import Cell, Estimate, Report, Summary, quantity, short_metric
+from pqd_core import Cell, Estimate, OrderTest, Report, Summary, quantity, short_metric
 from pqd_report.lineage import stretches
 from pqd_report.names import Letters, in_arrows
 
@@ -148,15 +148,28 @@ def order_tests(report: Report) -> Table:
             Shown(", ".join(sorted(test.stages)), sort=f"{len(test.stages)}"),
             Shown(test.runtime, sort=test.runtime),
             Shown(short_metric(test.metric), sort=test.metric),
-            Shown(told(test.largest), sort=test.largest.value),
+            Shown(test.largest.text.removesuffix(" points"), _between(test), test.largest.value),
             Shown("" if test.seed_noise is None else _as(test.seed_noise, test.largest), sort=test.seed_noise or ""),
-            Shown("" if test.p is None else f"{test.p:.2g}", sort="" if test.p is None else test.p),
+            _chance(test.p),
+            _chance(test.p_corrected),
             Shown(answers[test.answer], f"{test.orders} orders, {_seeds(test.seeds)}", test.answer),
         ]
         for test in report.analysis.orders
     ]
-    header = ["stages", "runtime", "metric", "largest difference", "seed noise", "p", "answer"]
-    return Table("Whether order matters", header, rows, frozenset({3, 4, 5}))
+    header = ["stages", "runtime", "metric", "largest difference", "seed noise", "p", "p corrected", "answer"]
+    return Table("Whether order matters", header, rows, frozenset({3, 4, 5, 6}))
+
+
+def _chance(p: float | None) -> Shown:
+    return Shown("" if p is None else f"{p:.2g}", sort="" if p is None else p)
+
+
+def _between(test: OrderTest) -> str:
+    """The interval that allows for the difference's being the largest."""
+    if test.interval is None:
+        return ""
+    low, high = test.interval
+    return f"[{_as(low, test.largest)}, {_as(high, test.largest)}]"
 
 
 def _as(value: float, like: Estimate) -> str:
@@ -171,7 +184,7 @@ def goal_tables(report: Report) -> Iterator[tuple[str, str, Table]]:
         allowed = "" if drop is None else f" with at most {drop * 100:.2f} points of {images} lost"
         where = f" on {outcome.runtime}" if outcome.runtime else ""
         asked = f"Best {short_metric(outcome.metric)}{allowed}{where}"
-        winner = outcome.winner
+        winner, even = outcome.winner, outcome.as_good
         value = f", {quantity(winner.value, outcome.unit)}" if winner and winner.value is not None else ""
         won = f"{in_arrows(winner.pipeline)}{value}" if winner else "no pipeline meets it"
         rows = [
@@ -179,7 +192,7 @@ def goal_tables(report: Report) -> Iterator[tuple[str, str, Table]]:
                 Shown(in_arrows(c.pipeline), sort=f"{len(c.pipeline)}"),
                 Shown("" if c.value is None else quantity(c.value, outcome.unit), sort=c.value or ""),
                 _change(c.change),
-                _met(c.met, c.missed_by, c.incomplete, c == winner),
+                _met("wins" if c == winner else "even" if c in even else "", c.met, c.missed_by, c.incomplete),
             ]
             for c in outcome.candidates
         ]
@@ -187,14 +200,16 @@ def goal_tables(report: Report) -> Iterator[tuple[str, str, Table]]:
         yield asked, won, Table(asked, header, rows, frozenset({1, 2}))
 
 
-def _met(met: bool, missed_by: float | None, incomplete: str | None, won: bool) -> Shown:
-    if won:
+def _met(place: str, met: bool, missed_by: float | None, incomplete: str | None) -> Shown:
+    if place == "wins":
         return Shown("wins", sort=-1, mark="best")
     if incomplete:
         return Shown(f"incomplete: {incomplete}", sort=8, mark="off")
     if missed_by is not None:
         return Shown(f"misses by {missed_by * 100:.2f} points", sort=missed_by, mark="off")
-    return Shown("meets it", sort=0) if met else Shown("not known", sort=9, mark="off")
+    if not met:
+        return Shown("not known", sort=9, mark="off")
+    return Shown("meets it", "as good within the noise" if place == "even" else "", 0)
 
 
 def step_table(report: Report) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import exp, hypot, log
+from statistics import fmean
 from typing import Literal
 
 from attrs import frozen
@@ -74,9 +75,9 @@ def changes(before: Mapping[int, Row], after: Mapping[int, Row], metric: str) ->
 
 
 def average(several: Sequence[Change]) -> Change:
-    """The mean of some changes of one seed, whose measurements are independent."""
-    n = len(several)
-    return Change(several[0].kind, sum(c.amount for c in several) / n, hypot(*(c.noise for c in several)) / n)
+    """The mean of some changes; its noise is no smaller than theirs, as they may err together: on the same test images,
+    in the same rounds."""
+    return Change(several[0].kind, fmean(c.amount for c in several), fmean(c.noise for c in several))
 
 
 def estimate(found: Mapping[int, Change]) -> Estimate | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Any
 
 from attrs import frozen
@@ -40,7 +40,9 @@ class Effect(Part):
     after: Pipeline | None = Field(
         None, description="The stages before it, in whichever order; null where `position` groups."
     )
-    edges: int = Field(description="Pipelines that the stage was added to; averaged within each seed.")
+    edges: int = Field(
+        description="Pipelines that the stage was added to, without those that lack seeds; averaged within each seed."
+    )
     change: Estimate = Field(description="The change from the pipeline without the stage, paired by seed.")
 
 
@@ -73,9 +75,9 @@ def _grouped(found: Iterable[Edge], place: Callable[[Edge], object]) -> list[lis
 
 
 def _effect(group: list[Edge], **place: Any) -> Effect:
-    first = group[0]
+    first, edges = group[0], len(complete(group))
     return Effect(
-        stage=first.stage, runtime=first.runtime, metric=first.metric, edges=len(group), change=mean_of(group), **place
+        stage=first.stage, runtime=first.runtime, metric=first.metric, edges=edges, change=mean_of(group), **place
     )
 
 
@@ -87,6 +89,15 @@ def mean_of(group: Sequence[Edge]) -> Estimate:
 
 
 def within_seeds(group: Sequence[Edge]) -> dict[int, Change]:
-    """Each seed's mean change of some edges."""
-    seeds = dict.fromkeys(seed for edge in group for seed in edge.by_seed)
-    return {seed: average([e.by_seed[seed] for e in group if seed in e.by_seed]) for seed in seeds}
+    """Each seed's mean change of the same edges."""
+    whole = complete(group)
+    return {seed: average([edge.by_seed[seed] for edge in whole]) for seed in _most_seeds(group)}
+
+
+def complete(group: Sequence[Edge]) -> list[Edge]:
+    """The edges that lack no seed of the one that has most: means of other edges in each seed do not compare."""
+    return [edge for edge in group if edge.by_seed.keys() >= _most_seeds(group)]
+
+
+def _most_seeds(group: Sequence[Edge]) -> Set[int]:
+    return max((edge.by_seed.keys() for edge in group), key=len)

@@ -64,7 +64,7 @@ def _standing(place: Place, whole: Mapping[Place, Rows], axes: Sequence[str]) ->
 
 def _dominates(one: Rows, other: Rows, axes: Iterable[str]) -> bool:
     """`one` is better in something, and worse in nothing, by more than noise."""
-    gains = [_gain(other, one, axis) for axis in axes if _beyond_noise(other, one, axis)]
+    gains = [_gain(other, one, axis) for axis in axes if beyond_noise(other, one, axis)]
     return bool(gains) and min(gains) > 0
 
 
@@ -80,7 +80,7 @@ def _gain(before: Rows, after: Rows, axis: str) -> float:
     return gained if higher else -gained
 
 
-def _beyond_noise(before: Rows, after: Rows, axis: str) -> bool:
+def beyond_noise(before: Rows, after: Rows, axis: str) -> bool:
     """Whether the difference is more than chance and, of numbers without a spread, large enough to matter."""
     found = compare(before, after, axis)
     spread = any(row.metrics[axis].spread for rows in (before, after) for row in rows.values() if axis in row.metrics)

@@ -8,6 +8,7 @@ from statistics import fmean
 from pydantic import Field
 
 from pqd_core.host.analysis.changes import Estimate, compare
+from pqd_core.host.analysis.frontier import beyond_noise
 from pqd_core.host.rows import DENSE, Part, Pipeline, Place, Row, lacking, values
 
 ROUNDING = 1e-9
@@ -41,6 +42,15 @@ class GoalOutcome(Part):
     judged_on: str = Field(description="The metric that accuracy was judged by.")
     runtime: str | None = Field(description="Where; null: anywhere.")
     winner: Candidate | None = Field(description="The best that meets the goal; null if none does.")
+    runner_up: Candidate | None = Field(None, description="The second best that meets the goal.")
+    lead: Estimate | None = Field(
+        None, description="Change of the metric from the runner-up to the winner, paired by seed."
+    )
+    as_good: list[Candidate] = Field(
+        [],
+        description="Others that meet the goal and that the winner is not better than by more than noise (of numbers "
+        "without a spread by 1 %), the best first.",
+    )
     candidates: list[Candidate] = Field(description="All that were judged.")
 
 
@@ -67,16 +77,33 @@ def judge(
     metric, accuracy = metric_named(metric, rows), judged_on(here)
     example = next((row.metrics[metric] for row in rows if metric in row.metrics), None)
     candidates = [_candidate(place, places, metric, accuracy, max_accuracy_drop) for place in here]
-    sign = -1 if example and example.better == "higher" else 1
+    ranked = _ranked(candidates, higher=example is not None and example.better == "higher")
     return GoalOutcome(
         metric=metric,
         unit=example.unit if example else "",
         max_accuracy_drop=max_accuracy_drop,
         judged_on=accuracy,
         runtime=runtime,
-        winner=min((c for c in candidates if c.met), key=lambda c: sign * (c.value or 0.0), default=None),
+        winner=ranked[0] if ranked else None,
+        runner_up=ranked[1] if ranked[1:] else None,
+        lead=compare(places[_place(ranked[1])], places[_place(ranked[0])], metric) if ranked[1:] else None,
+        as_good=[one for one in ranked[1:] if not beyond_noise(places[_place(one)], places[_place(ranked[0])], metric)],
         candidates=candidates,
     )
+
+
+def _ranked(candidates: Iterable[Candidate], higher: bool) -> list[Candidate]:
+    """Those that meet the goal, the best first; of equals the more accurate one."""
+
+    def rank(one: Candidate) -> tuple[float, float]:
+        value, accuracy = one.value or 0.0, one.change.value if one.change else 0.0
+        return -value if higher else value, -accuracy
+
+    return sorted((one for one in candidates if one.met), key=rank)
+
+
+def _place(candidate: Candidate) -> Place:
+    return candidate.pipeline, candidate.runtime
 
 
 def _candidate(

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import ceil, factorial, log
 from statistics import fmean
 from typing import Literal
 
 from pydantic import Field
 
-from pqd_core.host.analysis.changes import Estimate, change, compare, on_scale
-from pqd_core.host.analysis.statistics import CONFIDENCE, seed_noise, shuffled_orders, smallest_p
+from pqd_core.host.analysis.changes import Change, Estimate, change, compare, on_scale
+from pqd_core.host.analysis.statistics import CONFIDENCE, Interval, corrected, seed_noise, shuffled_orders, smallest_p
 from pqd_core.host.rows import Part, Pipeline, Place, Row, compared
 
 Answer = Literal["matters", "no-difference", "cannot-tell"]
 RISK = 1 - CONFIDENCE
+CORRECTION = "Benjamini-Hochberg"
 Rows = Mapping[int, Row]
 
 
@@ -42,10 +43,29 @@ class OrderTest(Part):
     )
     smallest_p: float = Field(description="The smallest `p` that this many orders and seeds can give.")
     seeds_needed: int = Field(description="Seeds from which on this many orders can be told apart at all.")
-    answer: Answer = Field(
-        description="`matters`: p <= 0.05, and more than seed noise. `no-difference`: neither. "
-        "`cannot-tell`: too few seeds for any p <= 0.05, or only one of the two."
+    p_corrected: float | None = Field(
+        None,
+        description="`p` corrected for the study's other tests, which would find something by chance: "
+        "scipy.stats.false_discovery_control. Null where too few seeds allow no p <= 0.05, where all numbers are the "
+        "same, and in reports of version 2.",
     )
+    tests: int | None = Field(
+        None, description="Tests that it is corrected for: those of the study that could have found anything."
+    )
+    correction: str | None = Field(None, description="The method of the correction.")
+    answer: Answer = Field(
+        "cannot-tell",
+        description="`matters`: p_corrected <= 0.05, and more than seed noise. `no-difference`: neither. "
+        "`cannot-tell`: too few seeds for any p <= 0.05, or only one of the two.",
+    )
+
+    @property
+    def interval(self) -> Interval | None:
+        """The largest difference's 95 % interval, which allows for its being the largest; None with one seed."""
+        if self.seed_noise is None:
+            return None
+        size, noise = self.largest.value, self.seed_noise
+        return (size / noise, size * noise) if self.largest.kind == "ratio" else (size - noise, size + noise)
 
 
 def compare_orders(places: Mapping[Place, Rows]) -> list[OrderTest]:
@@ -56,63 +76,77 @@ def compare_orders(places: Mapping[Place, Rows]) -> list[OrderTest]:
     several = [(runtime, orders) for (_, runtime), orders in groups.items() if len(orders) > 1]
     several.sort(key=lambda group: -len(group[1][0]))
     metrics = compared(row for seeds in places.values() for row in seeds.values())
-    return [
-        test
-        for runtime, orders in several
-        for metric in metrics
-        for test in _test({order: places[order, runtime] for order in orders}, runtime, metric)
-    ]
+    return judged(
+        [
+            test
+            for runtime, orders in several
+            for metric in metrics
+            for test in _test({order: places[order, runtime] for order in orders}, runtime, metric)
+        ]
+    )
+
+
+def judged(tests: Sequence[OrderTest]) -> list[OrderTest]:
+    """Each test with its corrected p and its answer, which only all of them together can give.
+
+    Where no shuffle could give any p <= 0.05, as of too few seeds or of numbers that are all the same, nothing could be
+    found by chance either, so that nothing has to be corrected for such tests (Tarone 1990, Gilbert 2005).
+    """
+    able = [test for test in tests if test.smallest_p <= RISK]
+    counted = [test for test in able if _differ(test)]
+    found = dict(zip(map(id, counted), corrected([test.p or 0.0 for test in counted]), strict=True))
+    return [_answered(test, found.get(id(test)), len(counted)) if test in able else test for test in tests]
+
+
+def _differ(test: OrderTest) -> bool:
+    """Any number of any order differs from another one of its seed."""
+    same = 1.0 if test.largest.kind == "ratio" else 0.0
+    return (test.largest.value, test.seed_noise) != (same, same)
+
+
+def _answered(test: OrderTest, p: float | None, tests: int) -> OrderTest:
+    if p is None:
+        return test.model_copy(update={"answer": "no-difference"})
+    seen = p <= RISK, test.largest.value > (test.seed_noise or 0.0)
+    answer: Answer = "matters" if all(seen) else "cannot-tell" if any(seen) else "no-difference"
+    return test.model_copy(update={"p_corrected": p, "tests": tests, "correction": CORRECTION, "answer": answer})
 
 
 def _test(orders: Mapping[Pipeline, Rows], runtime: str, metric: str) -> Iterator[OrderTest]:
-    """The test, if at least one seed has the number in every order."""
-    seeds = [s for s in next(iter(orders.values())) if all(_has(rows, s, metric) for rows in orders.values())]
-    if not seeds:
+    """The test, not yet answered, if at least one seed has a number to compare in every order."""
+    amounts = _amounts(orders, metric)
+    if not amounts:
         return
-    complete = {order: {seed: rows[seed] for seed in seeds} for order, rows in orders.items()}
-    means = {order: fmean(row.value(metric) or 0.0 for row in rows.values()) for order, rows in complete.items()}
+    table, seeds, several = list(amounts.values()), len(amounts), len(amounts) > 1
+    means = dict(zip(orders, map(fmean, zip(*table, strict=True)), strict=True))
     low, high = min(means, key=means.__getitem__), max(means, key=means.__getitem__)
-    better = next(iter(complete[low].values())).metrics[metric].better
-    best, worst = (high, low) if better == "higher" else (low, high)
+    complete = {order: {seed: orders[order][seed] for seed in amounts} for order in (low, high)}
+    higher = next(iter(complete[low].values())).metrics[metric].better == "higher"
     largest = compare(complete[low], complete[high], metric)
-    if largest is None:
-        return
-    table, several = _table(complete, metric), len(seeds) > 1
-    noise = on_scale(seed_noise(table), largest.kind) if several else None
-    p, smallest = shuffled_orders(table) if several else None, smallest_p(len(orders), len(seeds))
+    assert largest is not None, "every order has a number of these seeds"
     yield OrderTest(
         stages=next(iter(orders)),
         runtime=runtime,
         metric=metric,
         orders=len(orders),
-        seeds=len(seeds),
-        best=best,
-        worst=worst,
+        seeds=seeds,
+        best=high if higher else low,
+        worst=low if higher else high,
         largest=largest,
-        seed_noise=noise,
-        p=p,
-        smallest_p=smallest,
+        seed_noise=on_scale(seed_noise(table), largest.kind) if several else None,
+        p=shuffled_orders(table) if several else None,
+        smallest_p=smallest_p(len(orders), seeds),
         seeds_needed=1 + ceil(log(1 / RISK) / log(factorial(len(orders)))),
-        answer=_answer(p, smallest, largest.value, noise),
     )
 
 
-def _has(rows: Rows, seed: int, metric: str) -> bool:
-    return seed in rows and rows[seed].value(metric) is not None
-
-
-def _table(orders: Mapping[Pipeline, Rows], metric: str) -> list[list[float]]:
-    """A row for each seed and a column for each order: the change from the first order of the same seed."""
+def _amounts(orders: Mapping[Pipeline, Rows], metric: str) -> dict[int, list[float]]:
+    """For each seed that can be compared in every order: the change from its first order to each, on the scale on which
+    changes add up. Means of these are what the orders are ranked by, and what is shuffled."""
     first = next(iter(orders.values()))
-    return [[_amount(first[seed], rows[seed], metric) for rows in orders.values()] for seed in first]
+    found = {seed: [_change(first[seed], rows.get(seed), metric) for rows in orders.values()] for seed in first}
+    return {seed: [c.amount for c in row if c] for seed, row in found.items() if all(row)}
 
 
-def _amount(before: Row, after: Row, metric: str) -> float:
-    found = change(before.metrics[metric], after.metrics[metric])
-    return found.amount if found else 0.0
-
-
-def _answer(p: float | None, smallest: float, largest: float, noise: float | None) -> Answer:
-    if p is None or noise is None or smallest > RISK or (p <= RISK) != (largest > noise):
-        return "cannot-tell"
-    return "matters" if p <= RISK else "no-difference"
+def _change(before: Row, after: Row | None, metric: str) -> Change | None:
+    return change(before.metrics.get(metric), after.metrics.get(metric)) if after else None

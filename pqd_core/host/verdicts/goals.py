@@ -20,7 +20,7 @@ def goal_verdicts(outcomes: Sequence[GoalOutcome]) -> Iterator[str]:
         goals.setdefault((outcome.metric, outcome.max_accuracy_drop), []).append(outcome)
     for group in goals.values():
         candidates = [candidate for outcome in group for candidate in outcome.candidates]
-        won = by_runtime({o.winner.runtime: _won(o.winner, o.unit) for o in group if o.winner})
+        won = by_runtime({o.winner.runtime: _won(o.winner, o) for o in group if o.winner})
         if won:
             nowhere = [f"no pipeline meets it on {o.runtime}{_nearest(o.candidates)}" for o in group if not o.winner]
             told = "; ".join([won, *nowhere, _misses(candidates)])
@@ -37,10 +37,20 @@ def _asked(outcome: GoalOutcome) -> str:
     return f"{best} with at most {outcome.max_accuracy_drop * 100:.2f} points of accuracy lost on {images}"
 
 
-def _won(winner: Candidate, unit: str) -> str:
-    value = "" if winner.value is None else f" with {quantity(winner.value, unit)}"
+def _won(winner: Candidate, outcome: GoalOutcome) -> str:
+    value = "" if winner.value is None else f" with {quantity(winner.value, outcome.unit)}{_as_good(outcome)}"
     change = f", {change_in_words(winner.change)}" if winner.change and winner.pipeline else ""
     return f"{in_words(winner.pipeline)} wins{value}{change}"
+
+
+def _as_good(outcome: GoalOutcome) -> str:
+    """Which others the winner cannot be told from; the best of them by its name."""
+    if not outcome.as_good:
+        return ""
+    first, more = outcome.as_good[0], len(outcome.as_good) - 1
+    who = f"{'the runner-up ' if first == outcome.runner_up else ''}{in_words(first.pipeline)}"
+    rest = f", and of {more} more" if more else ""
+    return f" (within the noise of {who}, {quantity(first.value or 0.0, outcome.unit)}{rest})"
 
 
 def _misses(candidates: Sequence[Candidate]) -> str:
