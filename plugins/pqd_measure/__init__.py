@@ -130,6 +130,7 @@ def pqd_measurers() -> list[MeasurerDef]:
             settings=LatencySettings,
             metrics=TIMED_METRICS,
             together=True,
+            version="2",
         ),
         MeasurerDef(
             name="sparsity",

@@ -88,6 +88,7 @@ def provenance(timed: Timed, settings: LatencySettings, threads: int) -> dict[st
         "processes": len(visits),
         "rounds": len(visits) * settings.rounds_each,
         "timed_per_round": timed.times_ms.shape[2],
+        "scale": timed.scale,
         "steady": all(one["steady"] for one in warm),
         "warmup_inferences": sum(one["inferences"] for one in warm),
         "warmup_s": round(sum(one["seconds"] for one in warm), 3),
@@ -119,6 +120,16 @@ def caution(timed: Timed, found: Mapping[str, Found], settings: LatencySettings)
         finding = found[metric]
         if isinstance(finding, Estimate):
             if finding.relative <= settings.noise_limit:
-                return None
+                return _drift(timed, settings)
             return f"{metric} is noisy: another measurement may differ by more than {settings.noise_limit:.0%}"
     return None
+
+
+def _drift(timed: Timed, settings: LatencySettings) -> str | None:
+    """Whether the machine's speed changed from one group of files to another by so much that it is worth a word."""
+    if abs(timed.scale - 1) <= settings.noise_limit:
+        return None
+    return (
+        f"the machine's speed changed by more than {settings.noise_limit:.0%} from one group of files to another; "
+        "times were brought to one scale by the dense network, which is in each"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,33 @@ def measure(
     images = save_images(context, settings.batch)
     references = [reference_of(candidate, candidates) for candidate in candidates]
     cells: dict[int, list[Measurement]] = {}
+    first: dict[int, Timed] = {}
     for group in groups_with_references(references, settings.at_once):
         timed = _timed({index: candidates[index] for index in group}, images, settings, threads, context)
+        timed = on_first_scale(timed, references, first)
         for index in group:
             found = findings(timed[index], _against(candidates[index], references[index], timed), settings)
             cells.setdefault(index, _measurements(found, timed[index], settings, threads))
     return [cells[index] for index in range(len(candidates))]
+
+
+def on_first_scale(
+    timed: Mapping[int, Timed], references: Sequence[int | None], first: dict[int, Timed]
+) -> dict[int, Timed]:
+    """A group's times, as if it had been timed when its references were for the first time (`first` remembers that).
+
+    A machine's speed changes from minute to minute, often by more than what is to be seen. Within a group that hits
+    all alike; between groups only the dense networks, which are timed in each, tell of it.
+    """
+
+    def drift(index: int) -> float:
+        reference = references[index]
+        if reference is None or timed[reference].failure is not None:
+            return 1.0
+        before, now = first.setdefault(reference, timed[reference]), timed[reference]
+        return float(np.median(before.times_ms) / np.median(now.times_ms))
+
+    return {index: one if one.failure is not None else one.scaled(drift(index)) for index, one in timed.items()}
 
 
 def save_images(context: MeasureContext, batch: int) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from pydantic import BaseModel
 
 from pqd_measure import LatencySettings
@@ -75,11 +75,20 @@ class Timed:
 
     visits: list[Visit] = field(factory=list)
     failure: str | None = None
+    scale: float = 1.0
+    """What the times were multiplied by."""
+
+    def scaled(self, factor: float) -> Timed:
+        """The same with all times multiplied by `factor`."""
+        visits = [
+            evolve(v, turns=[turn | {"times_ms": _times(turn) * factor} for turn in v.turns]) for v in self.visits
+        ]
+        return evolve(self, visits=visits, scale=self.scale * factor)
 
     @property
     def times_ms(self) -> Floats:
         """All times, (processes, rounds, inferences)."""
-        return np.array([[turn["times_ms"] for turn in visit.turns] for visit in self.visits])
+        return np.array([[_times(turn) for turn in visit.turns] for visit in self.visits])
 
     @property
     def disturbed(self) -> int:
@@ -96,6 +105,11 @@ class Timed:
     def each(self, key: str) -> Floats:
         """A number that each process told when it had opened the file, (processes,)."""
         return np.array([visit.opened[key] for visit in self.visits], float)
+
+
+def _times(turn: Mapping[str, Any]) -> Floats:
+    """A turn's times, (inferences,), in milliseconds."""
+    return np.asarray(turn["times_ms"], np.float64)
 
 
 @define(eq=False)

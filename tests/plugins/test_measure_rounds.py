@@ -9,10 +9,21 @@ import pytest
 from attrs import evolve
 from measure_kit import deployed
 
+from pqd_measure import LatencySettings
 from pqd_measure.cores import pick_cpus
-from pqd_measure.latency import reference_of
+from pqd_measure.estimates import Estimate
+from pqd_measure.findings import findings
+from pqd_measure.latency import on_first_scale, reference_of
 from pqd_measure.rounds import groups_with_references, shuffled_rounds
+from pqd_measure.side_by_side import Timed, Visit
 from pqd_measure.worker import Bench, is_steady
+
+
+def timed(level_ms: float) -> Timed:
+    """Three processes of five turns whose median is `level_ms`."""
+    turns = [{"times_ms": [level_ms * share for share in (0.9, 1.0, 1.3)], "waited": 0.0, "energy_uj": None}] * 5
+    opened = {"load_ms": 1.0, "first_ms": 1.0, "no_energy": "no counters"}
+    return Timed([Visit(opened, turns=turns, memory={"memory_bytes": 1e6}) for _ in range(3)])
 
 
 def test_every_round_holds_every_candidate_once_in_an_order_of_its_own() -> None:
@@ -25,11 +36,36 @@ def test_every_round_holds_every_candidate_once_in_an_order_of_its_own() -> None
 
 def test_groups_hold_every_candidate_beside_its_reference_and_stay_small() -> None:
     references = [0, 0, 3, 3, 3, 3, 0, None]
-    groups = list(groups_with_references(references, at_once=3))
+    groups = groups_with_references(references, at_once=3)
     assert all(len(group) <= 3 for group in groups)
     for index, reference in enumerate(references):
         assert any({index, reference} - {None} <= set(group) for group in groups)
-    assert list(groups_with_references(references, at_once=16)) == [list(range(8))]
+    assert groups_with_references(references, at_once=16) == [list(range(8))]
+
+
+def test_groups_are_of_much_the_same_size() -> None:
+    groups = groups_with_references([0] * 18, at_once=16)
+    assert [len(group) for group in groups] == [10, 9]
+
+
+def test_a_group_that_was_timed_at_a_slower_clock_is_brought_to_the_scale_of_the_first() -> None:
+    first: dict[int, Timed] = {}
+    references = [0, 0, 0, None]
+    before = on_first_scale({0: timed(1.0), 1: timed(0.8)}, references, first)
+    after = on_first_scale({0: timed(1.5), 2: timed(1.2), 3: timed(3.0)}, references, first)
+    assert [np.median(before[i].times_ms) for i in (0, 1)] == pytest.approx([1.0, 0.8])
+    assert [np.median(after[i].times_ms) for i in (0, 2, 3)] == pytest.approx([1.0, 0.8, 3.0])
+    assert [after[i].scale for i in (0, 2, 3)] == pytest.approx([1 / 1.5, 1 / 1.5, 1.0])
+    found = findings(after[2], after[0], LatencySettings())["latency_ratio"]
+    assert isinstance(found, Estimate)
+    assert found.value == pytest.approx(0.8)
+
+
+def test_nothing_is_scaled_by_a_network_that_could_not_be_timed() -> None:
+    lost = Timed(failure="the file was lost")
+    found = on_first_scale({0: lost, 1: timed(2.0)}, [0, 0], {})
+    assert found[0].failure
+    assert found[1].scale == 1.0
 
 
 def test_the_reference_is_the_dense_network_of_the_same_runtime_settings_and_seed(tmp_path: Path) -> None:
