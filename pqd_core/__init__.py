@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pqd_core.compress import Compressed, compress
     from pqd_core.data import Arrays, Augmentation, Data, DataInfo, Split, stratified_subset, take
     from pqd_core.deploy import Deployed, Operator, Runtime, Session
+    from pqd_core.facts import FakeQuantizer
     from pqd_core.fit import fit, task_loss
     from pqd_core.hookspecs import hookimpl
     from pqd_core.host.analysis import Analysis
@@ -75,6 +76,7 @@ __all__ = [
     "Effect",
     "Estimate",
     "FactDef",
+    "FakeQuantizer",
     "Finding",
     "MeasureContext",
     "Measurement",
@@ -131,6 +133,7 @@ _MODULES = {
     "deploy": ["Deployed", "Operator", "Runtime", "Session"],
     "compress": ["Compressed", "compress"],
     "batches": ["Batch", "eval_batches"],
+    "facts": ["FakeQuantizer"],
     "fit": ["fit", "task_loss"],
     "hookspecs": ["hookimpl"],
     "host.errors": ["DataError", "DeployError", "PqdError", "Problem"],

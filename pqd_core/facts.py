@@ -6,6 +6,7 @@ different authors have to agree on.
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -20,17 +21,28 @@ SPARSE = "sparse"
 FAKE_QUANT = "fake-quant"
 
 
+class FakeQuantizer(ABC):  # noqa: B024 - nothing is asked of those that are registered
+    """What rounds in a forward pass as an integer runtime will: a word for classes of modules, not one to inherit.
+
+    torchao's fake quantizers are known. A stage that uses another library's says so of their class where its code is
+    loaded: `FakeQuantizer.register(Quantizer)`.
+    """
+
+
 def probe_trainable(model: nn.Module, _: Mapping[str, Tensor]) -> list[str]:
     """At least one parameter takes a gradient."""
     return [] if any(p.requires_grad for p in model.parameters()) else ["no parameter takes a gradient"]
 
 
 def probe_plain_modules(model: nn.Module, _: Mapping[str, Tensor]) -> list[str]:
-    """No part of the model is a traced graph."""
+    """No part of the model is a traced graph or a fake quantizer; both are made for the shapes that they met."""
     from torch.fx import GraphModule
 
     traced = [name or "the model" for name, part in model.named_modules() if isinstance(part, GraphModule)]
-    return [f"{traced[0]} is a traced graph"] if traced else []
+    if traced:
+        return [f"{traced[0]} is a traced graph"]
+    rounded = fake_quantizers(model)
+    return [f"{rounded[0]} is a fake quantizer"] if rounded else []
 
 
 def probe_sparse(model: nn.Module, masks: Mapping[str, Tensor]) -> list[str]:
@@ -60,11 +72,16 @@ def hold_sparse(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 
 def probe_fake_quant(model: nn.Module, _: Mapping[str, Tensor]) -> list[str]:
-    """The graph simulates quantization somewhere."""
+    """The model simulates quantization somewhere."""
+    return [] if fake_quantizers(model) else ["no fake quantization in the model"]
+
+
+def fake_quantizers(model: nn.Module) -> list[str]:
+    """Names of the parts of `model` that simulate quantization."""
     from torchao.quantization.pt2e import FakeQuantizeBase
 
-    found = any(isinstance(part, FakeQuantizeBase) for part in model.modules())
-    return [] if found else ["no fake quantization in the model"]
+    kinds = (FakeQuantizer, FakeQuantizeBase)
+    return [name or "the model" for name, part in model.named_modules() if isinstance(part, kinds)]
 
 
 FACTS = {

@@ -8,7 +8,15 @@ from light import Nudge, stage_record
 from torch import nn
 
 from pqd_core import StageContext
-from pqd_core.facts import FACTS, hold_sparse, probe_fake_quant, probe_plain_modules, probe_sparse, probe_trainable
+from pqd_core.facts import (
+    FACTS,
+    FakeQuantizer,
+    hold_sparse,
+    probe_fake_quant,
+    probe_plain_modules,
+    probe_sparse,
+    probe_trainable,
+)
 from pqd_core.host.errors import ContractError
 from pqd_core.records import FactDef, resolve
 from pqd_core.testing.toys import ToyNet
@@ -73,6 +81,24 @@ def test_fake_quantization_is_found_anywhere_in_the_model(net: ToyNet) -> None:
     assert probe_fake_quant(net, {}) == ["no fake quantization in the model"]
     net.head.add_module("quant", FakeQuantize())
     assert probe_fake_quant(net, {}) == []
+
+
+class Rounding(torch.nn.Module):
+    """What another library might bring."""
+
+
+def test_a_class_of_another_library_counts_as_fake_quantization_once_it_is_registered(net: ToyNet) -> None:
+    net.head.add_module("rounding", Rounding())
+    assert probe_fake_quant(net, {}) == ["no fake quantization in the model"]
+    FakeQuantizer.register(Rounding)
+    assert probe_fake_quant(net, {}) == []
+
+
+def test_a_network_with_fake_quantizers_is_not_made_of_plain_modules_alone(net: ToyNet) -> None:
+    from torchao.quantization.pt2e import FakeQuantize
+
+    net.head.add_module("quant", FakeQuantize())
+    assert probe_plain_modules(net, {}) == ["head.quant is a fake quantizer"]
 
 
 # --- the contract, checked after each step

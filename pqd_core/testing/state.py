@@ -27,6 +27,7 @@ def process_state(*, seeded: bool = False) -> dict[str, Any]:
         "the working folder": os.getcwd(),  # noqa: PTH109 - no object, a name to compare
         "sys.path": list(sys.path),
         "the root logger's handlers and level": (list(logging.root.handlers), logging.root.level),
+        "the class of loggers that logging makes": logging.getLoggerClass(),
         "the random state of random": random.getstate(),
         "the random state of numpy": repr(np.random.get_state()),
         "torch's number of threads": torch.get_num_threads(),

@@ -78,7 +78,7 @@ SETTINGS = {
     "latency": {"settings": {"seconds": 0.05, "rounds": 5, "warmup_s": 0.1, "processes": 2, "retakes": 0}},
     "npz": {"settings": lambda folder: {"path": str(write_npz(folder / "made.npz"))}},
 }
-EXTRAS = {"timm": "timm", "hf-images": "datasets"}
+EXTRAS = {"timm": "timm", "hf-images": "datasets", "nncf-int8": "nncf"}
 """Components that need a package which pqd brings only as an extra."""
 
 
