@@ -46,17 +46,23 @@ def share_found(repeats: int, seeds: int, shared: float, effect: float) -> float
     return float(np.mean([matters(study(rng, seeds, shared, effect)) for _ in range(repeats)]))
 
 
-def findings(repeats: int, tests: int, real: int) -> dict[str, float]:
-    """Of studies with so many tests, `real` of them of an effect: how many have a false finding, and what share of all
-    findings are false, by p alone and by the corrected one."""
-    rng, false = np.random.default_rng(0), {"alone": [0, 0, 0], "corrected": [0, 0, 0]}
+def findings(repeats: int, seeds: int, tests: int, real: int, shared: float) -> dict[str, float]:
+    """Of studies with so many tests, `real` of them of an effect, by p alone and by the corrected one: how many have a
+    false finding, the mean share of a study's findings that are false, and the share of effects that are found."""
+    rng, found = np.random.default_rng(0), {"alone": np.zeros(3), "corrected": np.zeros(3)}
     for _ in range(repeats):
-        ps = [shuffled_orders(study(rng, 3, 1.0, 6.0 * (i < real)).tolist()) for i in range(tests)]
+        tables = [study(rng, seeds, shared, 6.0 * (i < real)) for i in range(tests)]
+        beyond = np.array([np.ptp(table.mean(0)) > seed_noise(table.tolist()) for table in tables])
+        ps = [shuffled_orders(table.tolist()) for table in tables]
         for name, read in (("alone", ps), ("corrected", corrected(ps))):
-            wrong, all_found = sum(p <= RISK for p in read[real:]), sum(p <= RISK for p in read)
-            false[name] = [a + b for a, b in zip(false[name], (wrong > 0, wrong, all_found), strict=True)]
-    shares = {f"{name}, studies with one": n / repeats for name, (n, _, _) in false.items()}
-    return shares | {f"{name}, of all findings": n / max(1, of) for name, (_, n, of) in false.items()}
+            says = beyond & (np.array(read) <= RISK)
+            found[name] += says[real:].any(), says[real:].sum() / max(1, says.sum()), says[:real].sum() / max(1, real)
+    told = ("studies with a false finding", "false share of a study's findings", "effects found")
+    return {
+        f"{words}, {name}": float(total / repeats)
+        for name, totals in found.items()
+        for words, total in zip(told, totals, strict=True)
+    }
 
 
 def largest(repeats: int, seeds: int) -> dict[str, float]:
@@ -92,8 +98,10 @@ def main() -> None:
         "coverage": {str(seeds): coverage(repeats, seeds) for seeds in (2, 3, 5, 10)},
         "interval of the largest difference": {str(seeds): largest(repeats, seeds) for seeds in (3, 5)},
         "false findings": [
-            {"tests": tests, "real": real, **findings(max(1, repeats // 4), tests, real)}
-            for tests, real in ((4, 0), (4, 2), (12, 0), (12, 4))
+            {"seeds": s, "tests": n, "real": real, "shared": shared, **findings(repeats // 2, s, n, real, shared)}
+            for s in (3, 5)
+            for n, real in ((4, 0), (4, 2), (12, 0), (12, 4))
+            for shared in (0.0, 1.0)
         ],
         "says that order matters": [
             {"seeds": n, "shared": s, "effect": e, "share": share_found(repeats, n, s, e)}

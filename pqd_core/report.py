@@ -17,7 +17,7 @@ from pqd_core.host.analysis.goals import GoalOutcome, judge
 from pqd_core.host.errors import PqdError, Problem
 from pqd_core.host.foreign import check_foreign, no_constant
 from pqd_core.host.render import grid, legend, render_csv, render_table
-from pqd_core.host.rows import DENSE, Metric, Part, Row, StepRecord, by_place
+from pqd_core.host.rows import DENSE, Metric, Part, Pipeline, Row, StepRecord, by_place, lineage
 from pqd_core.host.verdicts import make_verdicts
 
 if TYPE_CHECKING:
@@ -54,6 +54,17 @@ class Report(Part):
         """The dense baseline in the row's runtime and seed."""
         same = (r for r in self.rows if (r.pipeline, r.runtime, r.seed) == (DENSE, row.runtime, row.seed))
         return next(same, None)
+
+    def epochs(self, pipeline: Pipeline) -> int | None:
+        """Epochs of the pipeline's stages together, without the baseline's; None where its steps are not known."""
+        row = next((row for row in self.rows if row.pipeline == pipeline), None)
+        line = lineage(self.steps, row.step) if row else []
+        return sum(step.epochs for step in line[:-1]) if line else None
+
+    @property
+    def baseline_epochs(self) -> int:
+        """Epochs of the dense network that all pipelines begin with."""
+        return next((step.epochs for step in self.steps if step.parent is None), 0)
 
     @property
     def folder(self) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from bench import Bench
 from light import stage_record
 from pydantic import ValidationError
-from studies import study
+from studies import measured, study
 
 from pqd_core import Measurement, MeasurerDef, MetricDef, PqdError
 from pqd_core.host.analysis import analyse
@@ -247,13 +247,32 @@ def test_one_thing_is_not_several() -> None:
 
 def test_the_table_has_a_line_for_each_row_with_its_difference_to_the_dense_network() -> None:
     lines = report(*ROWS).table().splitlines()
-    assert lines[0].split() == ["pipeline", "runtime", "accuracy", "latency"]
+    assert lines[0].split() == ["pipeline", "runtime", "epochs", "accuracy", "latency"]
     assert any("prune -> int8" in line and "95.00 % (-4.00)" in line and "4.00 ms (0.40x)" in line for line in lines)
     assert any("prune" in line and "ov" in line and "missing" in line for line in lines)
 
 
 def test_a_dense_network_that_is_zero_is_not_divided_by() -> None:
     assert "x)" not in report(row(latency_ms=0.0), row("a", latency_ms=1.0)).table()
+
+
+def test_the_table_says_how_long_the_stages_of_each_pipeline_trained() -> None:
+    found = study((0, 1), pipelines=[(), ("magnitude",), ("magnitude", "int8-qat")], runtimes=["onnxruntime"])
+    by_stage = {step["stage"]: step["epochs"] for step in measured()["steps"]}
+    assert found.baseline_epochs == by_stage["baseline"]
+    both = by_stage["magnitude"] + by_stage["int8-qat"]
+    assert [line[2] for line in found.grid()[1]] == ["", str(by_stage["magnitude"]), str(both)]
+    assert f"`epochs` are those of the stages, after the {by_stage['baseline']} epochs of the baseline" in found.legend
+
+
+def test_steps_that_are_not_there_or_go_in_circles_have_no_epochs() -> None:
+    found = study((0,), pipelines=[(), ("magnitude",), ("int8-qat",)], runtimes=["onnxruntime"])
+    dense, pruned, _ = found.steps
+    found.steps = [dense, pruned.model_copy(update={"parent": pruned.key})]
+    assert found.epochs(("magnitude",)) is None, "its own parent"
+    assert found.epochs(("int8-qat",)) is None, "not there"
+    assert found.epochs(("logit-kd",)) is None, "no such pipeline"
+    assert found.epochs(()) == 0
 
 
 def test_csv_has_a_line_for_each_number_and_for_each_missing_one(tmp_path: Path) -> None:
@@ -272,6 +291,7 @@ def test_csv_has_a_line_for_each_number_and_for_each_missing_one(tmp_path: Path)
         "n": "",
         "missing": "no reason",
         "file": "deployed/prune/ov/net.onnx",
+        "epochs": "",
     }
 
 

@@ -75,9 +75,9 @@ def test_the_tables_count_the_studys_seeds_and_show_no_interval_beside_deviation
     assert rows[-1].metrics["latency_ms"].spread
     report: Report = whole.model_copy(update={"rows": rows, "analysis": analyse(rows, whole.spec)})
     line = grid(report)[1][1]
-    assert all("[1 of 2 seeds]" in cell and "±" not in cell for cell in line[2:])
+    assert all("[1 of 2 seeds]" in cell and "±" not in cell for cell in line[3:])
     shown = order_table(report, Letters({"magnitude": "M"})).rows[1]
-    assert all("1 of 2 seeds" in cell.note and "±" not in cell.text for cell in shown[2:-1])
+    assert all("1 of 2 seeds" in cell.note and "±" not in cell.text for cell in shown[3:-1])
     assert shown[-1].text == "incomplete: 1 of 2 seeds"
 
 

@@ -60,17 +60,22 @@ def _dot(change: Estimate) -> str:
 def order_table(report: Report, letters: Letters) -> Table:
     """A line for each pipeline and runtime."""
     names = list(dict.fromkeys(n for s in report.analysis.summaries for n, cell in s.cells.items() if cell.headline))
-    header = ["pipeline", "runtime", *map(short_metric, names), "standing"]
+    header = ["pipeline", "runtime", "epochs", *map(short_metric, names), "standing"]
     rows = [
         [
             Shown(in_arrows(summary.pipeline), letters.short(summary.pipeline), f"{len(summary.pipeline)}{i:04}"),
             Shown(summary.runtime, sort=summary.runtime),
+            _epochs(report.epochs(summary.pipeline) if summary.pipeline else None),
             *(_number(summary.cells.get(name), len(report.analysis.seeds)) for name in names),
             _standing(summary, letters),
         ]
         for i, summary in enumerate(report.analysis.summaries)
     ]
-    return Table("Each pipeline in each runtime", header, rows, frozenset(range(2, 2 + len(names))))
+    return Table("Each pipeline in each runtime", header, rows, frozenset(range(2, 3 + len(names))))
+
+
+def _epochs(of_stages: int | None) -> Shown:
+    return Shown("") if of_stages is None else Shown(str(of_stages), sort=of_stages)
 
 
 def _number(cell: Cell | None, seeds: int) -> Shown:

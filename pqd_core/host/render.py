@@ -6,13 +6,16 @@ import csv
 import io
 from typing import TYPE_CHECKING
 
-from pqd_core.host.words import short_metric
+from pqd_core.host.words import counted, short_metric
 
 if TYPE_CHECKING:
     from pqd_core.host.analysis.summaries import Cell, Summary
+    from pqd_core.host.rows import Pipeline
     from pqd_core.report import Report
 
-CSV_COLUMNS = ("pipeline", "seed", "runtime", "metric", "value", "unit", "better", "spread", "n", "missing", "file")
+CSV_COLUMNS = (
+    *("pipeline", "seed", "runtime", "metric", "value", "unit", "better", "spread", "n", "missing", "file", "epochs"),
+)
 
 
 def _cell(summary: Summary, name: str, of: int) -> str:
@@ -40,16 +43,32 @@ def columns(report: Report) -> list[str]:
 def grid(report: Report) -> tuple[list[str], list[list[str]]]:
     """The short table: its header, and the cells of each line."""
     metrics = columns(report)
-    header = ["pipeline", "runtime", *map(short_metric, metrics)]
-    summaries, seeds = report.analysis.summaries, len(report.analysis.seeds)
-    return header, [[s.label, s.runtime, *(_cell(s, name, seeds) for name in metrics)] for s in summaries]
+    header = ["pipeline", "runtime", "epochs", *map(short_metric, metrics)]
+    seeds = len(report.analysis.seeds)
+    return header, [
+        [s.label, s.runtime, stage_epochs(report, s.pipeline), *(_cell(s, name, seeds) for name in metrics)]
+        for s in report.analysis.summaries
+    ]
+
+
+def stage_epochs(report: Report, pipeline: Pipeline) -> str:
+    """What the column `epochs` says: nothing of the dense baseline, whose epochs the legend tells."""
+    epochs = report.epochs(pipeline) if pipeline else None
+    return "" if epochs is None else str(epochs)
 
 
 def legend(report: Report) -> str:
     """What the table's signs mean."""
     seeds = len(report.analysis.seeds)
     spread = "half of the 95 % interval" if seeds == 1 else f"the standard deviation over {seeds} seeds"
-    return f"`±` is {spread}; in brackets, points of difference or the ratio to the dense network."
+    told = f"`±` is {spread}; in brackets, points of difference or the ratio to the dense network"
+    return f"{told}; {epochs_legend(report)}."
+
+
+def epochs_legend(report: Report) -> str:
+    """What the column `epochs` counts."""
+    before = f", after the {counted(report.baseline_epochs, 'epoch')} of the baseline" if report.baseline_epochs else ""
+    return f"`epochs` are those of the stages{before}"
 
 
 def render_table(report: Report, width: int | None = None, colour: bool = False) -> str:
@@ -78,8 +97,9 @@ def render_csv(report: Report) -> str:
     writer = csv.DictWriter(text, CSV_COLUMNS, lineterminator="\n")
     writer.writeheader()
     for row in report.rows:
+        epochs = stage_epochs(report, row.pipeline)
         for name, metric in row.metrics.items():
             values = {key: getattr(metric, key) for key in ("value", "unit", "better", "spread", "n", "missing")}
             place = {"pipeline": "+".join(row.pipeline), "seed": row.seed, "runtime": row.runtime, "file": row.file}
-            writer.writerow({**place, "metric": name, **values})
+            writer.writerow({**place, "metric": name, **values, "epochs": epochs})
     return text.getvalue()

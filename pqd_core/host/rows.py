@@ -75,6 +75,19 @@ class StepRecord(Part):
     history: list[dict[str, float]] = Field([], description="The training curve, one entry an epoch.")
 
 
+def lineage(steps: Iterable[StepRecord], key: str) -> list[StepRecord]:
+    """The step of that key and those that it was made from, the baseline last; empty where one of them is not there."""
+    by_key, line = {step.key: step for step in steps}, list[StepRecord]()
+    at: str | None = key
+    while at is not None:
+        step = by_key.pop(at, None)  # taken out, so that a stranger's report that goes in circles comes to an end
+        if step is None:
+            return []
+        line.append(step)
+        at = step.parent
+    return line
+
+
 def in_words(pipeline: Pipeline) -> str:
     """`a -> b -> c`, or what stands for no stage at all."""
     return " -> ".join(pipeline) or "dense baseline"
