@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
-from itertools import permutations
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,29 @@ def study(
         "verdicts": make_verdicts(rows, analysis, REASONS),
     }
     return Report.model_validate({**fields, **changes})
+
+
+def many_stages(number: int) -> Report:
+    """A study of so many stages, each alone and after another one: the measured ones under other names."""
+    pairs = [(f"s{i:02}-stage", STAGES[i % len(STAGES)]) for i in range(number)]
+    names, kinds = [name for name, _ in pairs], dict(pairs)
+    tree: list[Pipeline] = [DENSE, *((n,) for n in names), *pairwise(names)]
+    found = study((0, 1), pipelines=[tuple(kinds[s] for s in p) for p in tree], runtimes=["onnxruntime"])
+    rows = [
+        row.model_copy(update={"pipeline": tree[i // 2], "step": key(tree[i // 2], row.seed)})
+        for i, row in enumerate(found.rows)
+    ]
+    steps = [
+        step.model_copy(
+            update={
+                "key": key(p, seed),
+                "parent": key(p[:-1], seed) if p else None,
+                "stage": p[-1] if p else "baseline",
+            }
+        )
+        for step, (seed, p) in zip(found.steps, ((s, p) for s in (0, 1) for p in tree), strict=True)
+    ]
+    return found.model_copy(update={"rows": rows, "steps": steps, "analysis": analyse(rows, found.spec)})
 
 
 def key(pipeline: Pipeline, seed: int) -> str:

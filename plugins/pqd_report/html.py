@@ -11,7 +11,7 @@ import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from pqd_core import Report
-from pqd_report import tables
+from pqd_report import plot_tables, tables
 from pqd_report.figures import figures, stages_of
 from pqd_report.names import letters
 from pqd_report.plots.theme import THEMES
@@ -39,6 +39,8 @@ def render(report: Report) -> dict[str, str]:
             tests=tables.order_tests(report),
             goals=list(tables.goal_tables(report)),
             steps=tables.step_table(report),
+            curve_numbers=plot_tables.curve_table(report, short),
+            layer_numbers=plot_tables.layer_tables(report, short),
             data={"charts": {f.name: {"spec": f.spec, "patch": f.patch} for f in drawn}, "themes": THEMES},
             environment=environment(report),
             commands=commands(report),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, browser, chromium
-from studies import MEASURED, study
+from studies import MEASURED, many_stages, study
 
 pytest.importorskip("selenium", reason="selenium, which drives the browser, is not installed")
 if chromium() is None:
@@ -15,6 +15,7 @@ if chromium() is None:
 
 pytestmark = pytest.mark.xdist_group("browser")
 FIRST = "frontier-onnxruntime"
+TIP = "return document.getElementById('tip').hidden ? null : document.getElementById('tip').textContent"
 MARKS = f'#{FIRST} .role-mark [role="graphics-symbol"][aria-label]'
 
 
@@ -85,13 +86,12 @@ def test_a_mark_is_reached_and_left_by_keyboard(window: Browser, page: Path) -> 
 
     window.look(page)
     window.run(f"document.querySelector('{MARKS}').focus()")
-    tip = "return document.getElementById('tip').hidden ? null : document.getElementById('tip').textContent"
-    first = window.run(tip)
+    first = window.run(TIP)
     assert first.startswith("pipeline: dense baseline\naccuracy: 90.04 %")
     ActionChains(window.driver).send_keys(Keys.ARROW_RIGHT).perform()
-    assert window.run(tip) != first
+    assert window.run(TIP) != first
     ActionChains(window.driver).send_keys(Keys.ESCAPE).perform()
-    assert window.run(tip) is None
+    assert window.run(TIP) is None
 
 
 ACCURACIES = (
@@ -145,6 +145,52 @@ def test_the_plots_follow_the_theme_of_the_system(window: Browser, page: Path) -
     window.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", dark)
     window.wait(f"document.querySelector('#{FIRST} .role-axis-title text').getAttribute('fill') == '#e8eaed'")
     assert window.console() == []
+
+
+def test_a_curve_is_reached_by_keyboard_also_after_another_quantity_was_chosen(window: Browser, page: Path) -> None:
+    from selenium.webdriver import ActionChains, Keys
+    from selenium.webdriver.support.select import Select
+
+    window.look(page)
+    curves = '#curves .role-mark [role="graphics-symbol"][aria-label]'
+    Select(window.run("return document.querySelector('#curves select')")).select_by_visible_text("loss")
+    window.wait(f"document.querySelector('{curves}').getAttribute('aria-label').includes('loss')")
+    window.wait(f"document.querySelector('{curves}').getAttribute('tabindex') == '0'")
+    window.run(f"document.querySelector('{curves}').focus()")
+    assert window.run(TIP).startswith("dense baseline, epoch 1 to 12: loss 1.978 to")
+    ActionChains(window.driver).send_keys(Keys.ARROW_RIGHT).perform()
+    assert window.run(TIP).startswith("magnitude, epoch 13 to")
+    assert window.run(f"return document.querySelectorAll('{curves}').length") == 16
+
+
+def test_the_layers_are_a_grid_under_the_arrow_keys(window: Browser, page: Path) -> None:
+    from selenium.webdriver import ActionChains, Keys
+
+    window.look(page)
+    window.run("document.querySelector('#layers-sparsity .role-mark [role=\"graphics-symbol\"][aria-label]').focus()")
+    told = []
+    for key in (None, Keys.ARROW_RIGHT, Keys.ARROW_DOWN, Keys.ARROW_LEFT, Keys.ARROW_UP, Keys.ARROW_UP):
+        if key:
+            ActionChains(window.driver).send_keys(key).perform()
+        told.append(window.run(TIP).splitlines()[:2])
+    first, second = "pipeline: magnitude", "pipeline: int8-qat"
+    assert [line for line, _ in told] == ["layer: conv1"] * 2 + ["layer: layer1.0.conv1"] * 2 + ["layer: conv1"] * 2
+    assert [line for _, line in told] == [first, second, second, first, first, first]
+
+
+def test_twelve_stages_fit_a_phone_and_are_told_apart_without_colour(window: Browser, tmp_path: Path) -> None:
+    from pqd_report.html import render
+
+    (tmp_path / "report.html").write_text(render(many_stages(12))["report.html"], encoding="utf-8")
+    window.look(tmp_path / "report.html", 390)
+    assert window.console() == []
+    assert window.run("return document.documentElement.scrollWidth") <= 390
+    ends = "[...document.querySelectorAll('.role-legend-label text')].map(t => t.getBoundingClientRect().right)"
+    assert window.run(f"return Math.max(...{ends})") <= 390
+    shapes = "new Set([...document.querySelectorAll('#curves .role-legend-symbol path')].map(p => p.getAttribute('d')))"
+    assert window.run(f"return {shapes}.size") == 12
+    dashes = "[...document.querySelectorAll('#curves .mark-line path')].map(p => p.getAttribute('stroke-dasharray'))"
+    assert len(set(window.run(f"return {dashes}"))) == 12
 
 
 def test_the_curves_show_what_is_chosen(window: Browser, page: Path) -> None:

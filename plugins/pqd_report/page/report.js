@@ -21,35 +21,47 @@
       tooltip: { theme: dark.matches ? "dark" : "light" },
     });
     views.set(name, shown);
-    reachable(place);
-    shown.view.addEventListener("resize", () => reachable(place));
     place.dataset.drawn = "yes";
   }
 
-  // A mark is reached by the Tab key, once per plot, then by the arrows; what a mouse sees on hover is then shown.
+  // A mark is reached by the Tab key, once per plot, then by the arrows: left and right go through all marks, up and down
+  // to the nearest one above or below. What a mouse sees on hover is then shown.
   function reachable(place) {
     const marks = () => [...place.querySelectorAll('.role-mark [role="graphics-symbol"][aria-label]')];
-    marks().forEach((mark, i) => mark.setAttribute("tabindex", i ? "-1" : "0"));
+    const now = Math.max(0, marks().findIndex((mark) => mark.getAttribute("tabindex") === "0"));
+    marks().forEach((mark, i) => mark.setAttribute("tabindex", i === now ? "0" : "-1"));
     place.onkeydown = (event) => {
-      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key], way = { ArrowDown: 1, ArrowUp: -1 }[event.key];
       const all = marks(), at = all.indexOf(document.activeElement);
       if (event.key === "Escape") hide();
-      if (!step || at < 0) return;
+      if (at < 0 || !(step || way)) return;
       event.preventDefault();
-      const next = all[(at + step + all.length) % all.length];
+      const next = step ? all[(at + step + all.length) % all.length] : nearest(all, at, way);
       all[at].setAttribute("tabindex", "-1");
       next.setAttribute("tabindex", "0");
       next.focus();
     };
   }
 
+  function nearest(all, at, way) {
+    const centre = (mark) => { const b = mark.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2]; };
+    const [x, y] = centre(all[at]);
+    const far = all.map((mark) => {
+      const [other, below] = centre(mark), down = (below - y) * way;
+      return down > 0.5 ? Math.hypot(2 * (other - x), down) : Infinity;
+    });
+    const least = Math.min(...far);
+    return all[least < Infinity ? far.indexOf(least) : at];
+  }
+
   for (const place of document.querySelectorAll(".chart")) {
+    new MutationObserver(() => reachable(place)).observe(place, { childList: true, subtree: true });
     place.addEventListener("focusin", (event) => event.target.matches('[role="graphics-symbol"]') && tell(event.target));
     place.addEventListener("focusout", hide);
   }
 
   function tell(mark) {
-    const told = mark.__data__?.tooltip ?? mark.getAttribute("aria-label");
+    const told = mark.__data__?.tooltip || mark.getAttribute("aria-label");
     tip.textContent = typeof told === "object" ? Object.entries(told).map(([k, v]) => `${k}: ${v}`).join("\n") : told;
     tip.hidden = false;
     const box = mark.getBoundingClientRect(), own = tip.getBoundingClientRect();

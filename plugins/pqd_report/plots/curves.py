@@ -12,7 +12,7 @@ import altair as alt
 from pqd_core import Report
 from pqd_report.lineage import Stretch, stretches
 from pqd_report.names import Letters, in_arrows
-from pqd_report.plots.theme import GREY, Spec, inline
+from pqd_report.plots.theme import DASHES, GREY, SOLID, Spec, inline, stage_legend
 
 LEFT_OUT = {"epoch", "seconds"}
 FIRST = ("train_accuracy", "loss")
@@ -56,6 +56,25 @@ def _curve(pipeline: tuple[str, ...], found: list[Stretch], letters: Letters) ->
                 yield {**about, "epoch": found[0].begins + i + 1, "of": name, "value": mean}
 
 
+def curves(found: list[dict[str, Any]], letters: Letters) -> list[dict[str, Any]]:
+    """What is said of each curve as a whole: its dash, and where it goes."""
+    dash = {stage: DASHES[i % len(DASHES)] for i, stage in enumerate(letters.stages)}
+    points: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for point in found:
+        points[f"{point['of']}: {point['pipeline']}"].append(point)
+    return [
+        {"curve": name, "dash": dash.get(curve[0]["stage"], SOLID), "told": _told(curve)}
+        for name, curve in points.items()
+    ]
+
+
+def _told(curve: list[dict[str, Any]]) -> str:
+    first, last = curve[0], curve[-1]
+    epochs = f"epoch {first['epoch']}" + (f" to {last['epoch']}" if last is not first else "")
+    went = f"{first['value']:.4g}" + (f" to {last['value']:.4g}" if last is not first else "")
+    return f"{first['pipeline']}, {epochs}: {first['of']} {went}"
+
+
 def draw(report: Report, letters: Letters, name: str | None = None) -> Spec | None:
     """The curves of one quantity, or of one to be chosen; None if nothing was recorded."""
     found, known = points(report, letters), quantities(report)
@@ -63,29 +82,59 @@ def draw(report: Report, letters: Letters, name: str | None = None) -> Spec | No
         return None
     choice = alt.Undefined if name else alt.binding_select(options=known, name="show ")
     chosen = alt.param(name="quantity", value=name or known[0], bind=choice)
-    hover = alt.selection_point(on="pointerover", fields=["pipeline"], empty=False, name="hover")
-    baseline = alt.datum.stage == ""
-    colour = alt.Color(
-        "stage:N", title="stage", scale=alt.Scale(domain=letters.stages), legend=alt.Legend(orient="bottom")
-    )
-    drawn = (
-        alt.Chart(inline(found))
+    base = (
+        alt.Chart()
         .transform_filter("datum.of == quantity")
-        .mark_line(interpolate="monotone", point=alt.OverlayMarkDef(size=14), clip=True, aria=False)
         .encode(
             x=alt.X("epoch:Q", title="epoch, from the start of the baseline", axis=alt.Axis(tickMinStep=1, grid=False)),
             y=alt.Y("value:Q", title=None, scale=alt.Scale(zero=False)),
-            color=alt.condition(baseline, alt.value(GREY), colour),
             detail="pipeline:N",
-            strokeWidth=alt.condition(hover, alt.value(4), alt.value(1.6)),
-            tooltip=[alt.Tooltip("pipeline:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", format=".4g")],
-        )
-        .add_params(chosen, hover)
-        .properties(
-            width="container",
-            height=280,
-            description=f"Training curves of {len({p['pipeline'] for p in found})} steps, means over seeds.",
         )
     )
-    spec: Spec = drawn.to_dict()
+    whole = alt.LookupData(data=inline(curves(found, letters)), key="curve", fields=["dash", "told"])
+    drawn = alt.layer(_lines(base, whole, letters), _marks(base, letters), data=inline(found)).add_params(chosen)
+    spec: Spec = drawn.properties(
+        width="container",
+        height=280,
+        description=f"Training curves of {len({p['pipeline'] for p in found})} steps, means over seeds.",
+    ).to_dict()
     return spec
+
+
+BASELINE = alt.datum.stage == ""
+LEGEND: dict[str, Any] = {"title": "stage", "legend": stage_legend(symbolSize=90)}
+"""One for colours and shapes; a dash around a symbol would make it another symbol."""
+
+
+def _lines(base: alt.Chart, whole: alt.LookupData, letters: Letters) -> alt.Chart:
+    """The curves, each of which can be reached and tells where it goes."""
+    hover = alt.selection_point(on="pointerover", fields=["pipeline"], empty=False, name="hover")
+    drawn: alt.Chart = (
+        base.transform_calculate(curve="datum.of + ': ' + datum.pipeline")
+        .transform_lookup(lookup="curve", from_=whole)
+        .mark_line(interpolate="monotone", clip=True)
+        .encode(
+            color=alt.condition(BASELINE, alt.value(GREY), _colour(letters)),
+            strokeDash=alt.StrokeDash("dash:N", scale=None),
+            strokeWidth=alt.condition(hover, alt.value(4), alt.value(1.6)),
+            description=alt.Description("told:N"),
+        )
+        .add_params(hover)
+    )
+    return drawn
+
+
+def _marks(base: alt.Chart, letters: Letters) -> alt.Chart:
+    """A mark at each epoch, in the shape of its stage."""
+    shapes = alt.Shape("stage:N", scale=alt.Scale(domain=letters.stages), **LEGEND)
+    told = [alt.Tooltip("pipeline:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", format=".4g")]
+    drawn: alt.Chart = base.mark_point(size=26, filled=True, opacity=1, clip=True, aria=False).encode(
+        color=alt.condition(BASELINE, alt.value(GREY), _colour(letters)),
+        shape=alt.condition(BASELINE, alt.value("circle"), shapes),
+        tooltip=told,
+    )
+    return drawn
+
+
+def _colour(letters: Letters) -> alt.Color:
+    return alt.Color("stage:N", scale=alt.Scale(domain=letters.stages), **LEGEND)

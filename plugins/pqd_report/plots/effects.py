@@ -8,7 +8,7 @@ import altair as alt
 
 from pqd_core import Report, short_metric
 from pqd_report.names import Letters
-from pqd_report.plots.theme import Spec, inline
+from pqd_report.plots.theme import Spec, inline, stage_legend
 
 
 def panels(report: Report) -> list[tuple[str, str]]:
@@ -25,7 +25,7 @@ def draw(report: Report, letters: Letters, metric: str, runtime: str) -> Spec:
     points = found[0]["kind"] == "difference"
     unit, neutral = ("points", 0.0) if points else ("times", 1.0)
     scale, offset = alt.Scale(domain=letters.stages), alt.XOffset("stage:N", sort=letters.stages)
-    legend = alt.Legend(orient="bottom")
+    legend = stage_legend()
     base = alt.Chart().encode(
         x=alt.X("position:O", title="position in the pipeline", axis=alt.Axis(labelAngle=0, grid=False))
     )

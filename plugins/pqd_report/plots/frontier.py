@@ -8,7 +8,7 @@ import altair as alt
 
 from pqd_core import Report, Summary
 from pqd_report.names import Letters, in_arrows
-from pqd_report.plots.theme import GREY, Spec, inline
+from pqd_report.plots.theme import GREY, Spec, inline, stage_legend
 
 ACCURACY, LATENCY, SIZE = "accuracy", "latency_ms", "size_bytes"
 LARGEST_AREA = 620
@@ -101,7 +101,7 @@ def draw(report: Report, letters: Letters, runtime: str) -> Spec | None:
 def _discs(base: alt.Chart, found: list[dict[str, Any]], letters: Letters) -> alt.Chart:
     hover = alt.selection_point(on="pointerover", empty=False, fields=["pipeline"], name="hover")
     dense = alt.datum.first == ""
-    legend = alt.Legend(orient="bottom", values=[s for s in letters.stages if any(p["first"] == s for p in found)])
+    legend = stage_legend(values=[s for s in letters.stages if any(p["first"] == s for p in found)])
     told = ("pipeline", "accuracy", "latency", "size", "standing")
     first: dict[str, Any] = {"title": "first stage", "scale": alt.Scale(domain=letters.stages), "legend": legend}
     discs: alt.Chart = (

@@ -42,10 +42,17 @@ def cells(report: Report, kind: Kind, letters: Letters, runtime: str) -> list[di
         if metric and row.runtime == runtime:
             for layer, value in _layers(metric.provenance).items():
                 found[row.pipeline, layer].append(value)
+    places = list(dict.fromkeys(layer for _, layer in found))
+    shown = [(pipeline, layer, fmean(values)) for (pipeline, layer), values in found.items() if pipeline]
     return [
-        {"pipeline": in_arrows(pipeline), "short": letters.short(pipeline), "layer": layer, "value": fmean(values)}
-        for (pipeline, layer), values in found.items()
-        if pipeline
+        {
+            "pipeline": in_arrows(pipeline),
+            "short": letters.short(pipeline),
+            "layer": layer,
+            "value": value,
+            "told": f"{layer} of {in_arrows(pipeline)}: {value:{kind.format}}",
+        }
+        for pipeline, layer, value in sorted(shown, key=lambda cell: places.index(cell[1]))
     ]
 
 
@@ -61,21 +68,28 @@ def runtime_of(report: Report, kind: Kind) -> str | None:
     return next((row.runtime for row in rows if _layers(row.metrics[kind.metric].provenance)), None)
 
 
-def draw(report: Report, kind: Kind, letters: Letters) -> Spec | None:
-    """A row for each layer and a column for each pipeline; None if nothing is known by layer."""
+def shown(report: Report, kind: Kind, letters: Letters) -> list[dict[str, Any]]:
+    """The cells of the first runtime that tells this number by layer; none where all of them are 0."""
     runtime = runtime_of(report, kind)
     found = cells(report, kind, letters, runtime) if runtime else []
-    if not found or not any(cell["value"] for cell in found):
+    return found if any(cell["value"] for cell in found) else []
+
+
+def draw(report: Report, kind: Kind, letters: Letters) -> Spec | None:
+    """A row for each layer and a column for each pipeline; None if nothing is known by layer."""
+    found, runtime = shown(report, kind, letters), runtime_of(report, kind)
+    if not found:
         return None
     layers, pipelines = (list(dict.fromkeys(cell[key] for cell in found)) for key in ("layer", "short"))
     legend = alt.Legend(orient="bottom", format=kind.format, gradientLength=180)
     drawn = (
         alt.Chart(inline(found))
-        .mark_rect(stroke="transparent", aria=False)
+        .mark_rect(stroke="transparent")
         .encode(
             x=alt.X("short:N", sort=pipelines, title=None, axis=alt.Axis(labelAngle=-60, orient="top", grid=False)),
             y=alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(grid=False, labelLimit=120, labelOverlap=False)),
             color=alt.Color("value:Q", title=None, scale=kind.scale, legend=legend),
+            description=alt.Description("told:N"),
             tooltip=["layer:N", "pipeline:N", alt.Tooltip("value:Q", title=kind.title, format=kind.format)],
         )
         .properties(
