@@ -3,8 +3,8 @@
     python benchmarks/int8_sweep.py [MODEL ...]     runs these (all if none is named) and adds them to the result
     python benchmarks/int8_sweep.py --table         prints the result as the table of docs/int8.md
 
-The work is that of `tests/plugins/sweep_kit.py`, which the test of the sweep does too: small images, one training step
-a stage. The times are those of a whole passage, for orientation; other work may have run beside it.
+The work is that of `tests/plugins/sweep_kit.py`, which the test of the sweep does too: small images, few training
+steps. The times are those of a whole passage, for orientation; other work may have run beside it.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ sys.path[:0] = [str(ROOT / "tests" / "plugins")]
 from sweep_kit import FAMILIES, Family, sweep  # noqa: E402
 
 NAME = "int8_sweep"
-HEAD = "| family | model | images | INT8 layers | rounding | ONNX Runtime | OpenVINO | seconds |"
+HEAD = "| family | model | images | INT8 layers | INT8 itself | last bits | ONNX Runtime | OpenVINO | seconds |"
 
 
 def table(numbers: dict[str, Any]) -> str:
     """The rows of docs/int8.md."""
-    rows = [HEAD, "|---|---|--:|--:|--:|--:|--:|--:|"]
+    rows = [HEAD, "|---|---|--:|--:|--:|--:|--:|--:|--:|"]
     for family in (family for family in FAMILIES if family.model in numbers):
         found = numbers[family.model]
         cells = [family.name, f"`{family.model}`", f"{family.size} px", f"{found['int8_layers']} of {found['layers']}"]
-        cells.append(f"{found['rounding']:.1%}")
-        cells += [f"{a['rms']:.1%}, {a['changed']}" for a in found["agreement"].values()]
+        beside = [found["rounding"], found["jitter"], *found["agreement"].values()]
+        cells += [f"{a['rms']:.2g}, {a['near']:.0%}, {a['changed']:.0%}" for a in beside]
         rows.append("| " + " | ".join([*cells, f"{found['seconds']:.0f}"]) + " |")
     return "\n".join(rows)
 

@@ -14,15 +14,23 @@ from stage_kit import context
 from torch import Tensor, nn
 from torchao.quantization.pt2e import FakeQuantizeBase
 
-from pqd_core import Arrays, Data, DataInfo, Training
+from pqd_core import Arrays, Data, DataInfo, Training, fit
 from pqd_distill import LogitKdSettings, logit_kd
 from pqd_int8 import Int8QatSettings, int8_qat
+from pqd_int8.fake_quant import ActivationFakeQuant
 from pqd_prune import MagnitudeSettings, magnitude
 from pqd_runtimes import RUNTIMES, onnx_graph
 from pqd_vision import torchvision_model
 from pqd_vision.settings import TorchvisionModel
 
-IMAGES = 16
+IMAGES, COPIES = 16, 3
+"""Images to train on, and noisy copies of each of them that the comparison adds."""
+LEARNING_STEPS = 20
+LEARNING = Training(optimizer="adamw", lr=1e-3, weight_decay=0, warmup=0.1, batch_size=IMAGES, augment=False)
+FEW_STEPS = 4
+"""How near an output counts as the same: INT8 steps of the last layer, 1/255 of its outputs' range each."""
+LAST_BITS = 2.0**-21
+"""A sum of a thousand products in float32 is known to about this, relatively."""
 ONE_STEP = Training(lr=1e-5, batch_size=IMAGES, augment=False)
 STAGES: tuple[tuple[Any, Any], ...] = (
     (magnitude, MagnitudeSettings(sparsity=0.7, scope="layer", training=ONE_STEP)),
@@ -67,15 +75,14 @@ FAMILIES = (
 
 @frozen
 class Agreement:
-    """How far a deployed file's outputs are from the simulated network's, in units of what the outputs tell.
+    """How far a deployed file's outputs are from the simulated network's, in INT8 steps of the last layer."""
 
-    That unit is the standard deviation of an output over the images: an error next to it loses no information.
-    """
-
+    near: float
+    """Share of the outputs that are within `FEW_STEPS`."""
     rms: float
     largest: float
-    changed: int
-    """Predictions that differ."""
+    changed: float
+    """Share of the images with another prediction."""
 
 
 @frozen
@@ -86,8 +93,10 @@ class Outcome:
     int8_layers: int
     parameters: int
     seconds: float
-    rounding: float
-    """The error of the simulated network against itself unrounded, in the same unit: what INT8 costs at all."""
+    rounding: Agreement
+    """The simulated network beside itself unrounded: what INT8 costs at all."""
+    jitter: Agreement
+    """The simulated network beside itself in another float arithmetic: how far two right answers may lie apart."""
     agreement: dict[str, Agreement]
 
 
@@ -98,8 +107,9 @@ def sweep(family: Family, folder: Path) -> Outcome:
     data = blobs(family.size)
     settings = TorchvisionModel(name=family.model, kwargs=family.kwargs)
     model = torchvision_model.build(settings, data.info)
-    images = (torch.from_numpy(data.test.images).float() / 255 - 0.5) / 0.25  # type: ignore[union-attr]
-    enliven(model, images)
+    enliven(model, normalized(data.train))
+    model = fit(model, context(epochs=LEARNING_STEPS, data=data), LEARNING)
+    images = normalized(data.test)
     parameters = sum(p.numel() for p in model.parameters())
     teacher, facts = copy.deepcopy(model), {}
     for stage, stage_settings in STAGES:
@@ -108,7 +118,8 @@ def sweep(family: Family, folder: Path) -> Outcome:
         facts = around.facts
     with torch.no_grad():
         simulated = model.eval()(images).numpy()
-        rounding = compare(unrounded(model, images), simulated).rms
+        rounding = compare(simulated, unrounded(model, images))
+        jitter = compare(simulated, jittered(model, images))
     frozen_model = int8_qat.freeze(model)
     agreement, shared = {}, folder / "shared"
     shared.mkdir()
@@ -119,7 +130,7 @@ def sweep(family: Family, folder: Path) -> Outcome:
         agreement[record.name] = compare(simulated, runtime.open_session(file, 1, chosen)(images.numpy()))
     types = [weight.dtype for weight in onnx_graph.weights(shared / "model.onnx").values()]
     seconds = time.perf_counter() - began
-    return Outcome(len(types), sum(t == np.int8 for t in types), parameters, seconds, rounding, agreement)
+    return Outcome(len(types), sum(t == np.int8 for t in types), parameters, seconds, rounding, jitter, agreement)
 
 
 def unrounded(model: nn.Module, images: Tensor) -> np.ndarray:
@@ -133,21 +144,46 @@ def unrounded(model: nn.Module, images: Tensor) -> np.ndarray:
     return outputs
 
 
+def jittered(model: nn.Module, images: Tensor) -> np.ndarray:
+    """What the network answers when the last bits of whatever is rounded differ, as they do in another arithmetic."""
+    noise = torch.Generator().manual_seed(0)
+
+    def jitter(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        return (inputs[0] * (1 + LAST_BITS * torch.randn(inputs[0].shape, generator=noise)),)
+
+    parts = [part for part in model.modules() if isinstance(part, ActivationFakeQuant)]
+    hooks = [part.register_forward_pre_hook(jitter) for part in parts]
+    outputs: np.ndarray = model(images).numpy()
+    for hook in hooks:
+        hook.remove()
+    return outputs
+
+
 def compare(simulated: np.ndarray, deployed: np.ndarray) -> Agreement:
     """How far `deployed` is from `simulated`, both (images, classes)."""
-    error, unit = deployed - simulated, float(simulated.std(0).mean())
-    changed = int((deployed.argmax(1) != simulated.argmax(1)).sum())
-    return Agreement(float(np.sqrt((error**2).mean())) / unit, float(abs(error).max()) / unit, changed)
+    step = float(np.ptp(simulated)) / 255
+    error = abs(deployed - simulated) / step
+    changed = float((deployed.argmax(1) != simulated.argmax(1)).mean())
+    return Agreement(
+        float((error <= FEW_STEPS).mean()), float(np.sqrt((error**2).mean())), float(error.max()), changed
+    )
+
+
+def normalized(split: Any) -> Tensor:
+    """The images of a split as a network sees them."""
+    return (torch.from_numpy(split.images).float() / 255 - 0.5) / 0.25
 
 
 def blobs(size: int) -> Data:
-    """Random images of large coloured squares, so that they survive pooling."""
+    """Random images of large coloured squares, so that they survive pooling; to test on, with noisy copies."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (IMAGES, 3, 4, 4), dtype=np.uint8)
     repeats = -(-size // 4)
-    images = coarse.repeat(repeats, 2).repeat(repeats, 3)[:, :, :size, :size]
-    split = Arrays(np.ascontiguousarray(images), np.arange(IMAGES, dtype=np.int64) % 10)
-    return Data(DataInfo("blobs", (3, size, size), 10, (0.5,) * 3, (0.25,) * 3), split, split)
+    images = np.ascontiguousarray(coarse.repeat(repeats, 2).repeat(repeats, 3)[:, :, :size, :size])
+    noisy = [images, *((images + rng.normal(0, 16, images.shape)).clip(0, 255).astype(np.uint8) for _ in range(COPIES))]
+    labels = np.arange(IMAGES, dtype=np.int64) % 10
+    test = Arrays(np.concatenate(noisy), np.tile(labels, COPIES + 1))
+    return Data(DataInfo("blobs", (3, size, size), 10, (0.5,) * 3, (0.25,) * 3), Arrays(images, labels), test)
 
 
 @torch.no_grad()

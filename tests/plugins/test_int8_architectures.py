@@ -12,8 +12,9 @@ QUICK = ("squeezenet1_1",)
 
 
 TOLERANCE = 1.5
-"""Times what INT8 itself costs: one activation that is rounded the other way moves others in every layer behind it, as
-far as rounding at all does in a deep network that was not trained."""
+"""Times how far the last bits of its sums take the simulated network from itself: see docs/int8.md."""
+ONE_STEP = 1.0
+"""What is always allowed, in INT8 steps of the last layer."""
 
 
 @pytest.mark.parametrize(
@@ -27,4 +28,4 @@ def test_a_family_is_deployed_as_it_was_simulated(family: Family, tmp_path: Path
     outcome = sweep(family, tmp_path)
     assert outcome.int8_layers == outcome.layers
     for runtime, agreement in outcome.agreement.items():
-        assert agreement.rms < TOLERANCE * outcome.rounding, runtime
+        assert agreement.rms <= max(ONE_STEP, TOLERANCE * outcome.jitter.rms), runtime
