@@ -78,16 +78,21 @@ def open_session(file: Path, threads: int, settings: OpenVinoSettings, batch: in
         DeployError: the file is damaged or is no file of ours.
     """
     model = read_ir(file, settings.max_megabytes)
-    options = {
+    options = session_options(threads, settings)
+    with told_as(file, "OpenVINO cannot compile it", EXPORT_AGAIN):
+        if batch is not None:
+            model.reshape([batch, *list(model.input(0).partial_shape)[1:]])
+        return OpenVinoSession(openvino.Core().compile_model(model, "CPU", options))
+
+
+def session_options(threads: int, settings: OpenVinoSettings) -> dict[str, Any]:
+    """Options for one request at a time on `threads` threads."""
+    return {
         "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
         "NUM_STREAMS": 1,
         "INFERENCE_PRECISION_HINT": settings.precision,
     }
-    with told_as(file, "OpenVINO cannot compile it", EXPORT_AGAIN):
-        if batch is not None:
-            model.reshape([batch, *list(model.input(0).partial_shape)[1:]])
-        return OpenVinoSession(openvino.Core().compile_model(model, "CPU", options))
 
 
 def execution(file: Path, settings: OpenVinoSettings) -> list[Operator]:

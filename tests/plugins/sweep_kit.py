@@ -164,9 +164,7 @@ def compare(simulated: np.ndarray, deployed: np.ndarray) -> Agreement:
     step = float(np.ptp(simulated)) / 255
     error = abs(deployed - simulated) / step
     changed = float((deployed.argmax(1) != simulated.argmax(1)).mean())
-    return Agreement(
-        float((error <= FEW_STEPS).mean()), float(np.sqrt((error**2).mean())), float(error.max()), changed
-    )
+    return Agreement(float((error <= FEW_STEPS).mean()), float(np.sqrt((error**2).mean())), float(error.max()), changed)
 
 
 def normalized(split: Any) -> Tensor:

@@ -1,0 +1,169 @@
+"""Where the time of a call in OpenVINO goes: pqd's file beside NNCF's, and beside the CPU's limits.
+
+    python benchmarks/kernels.py            writes `results/kernels.json`
+    python benchmarks/kernels.py --table    prints it as the tables of docs/deployment.md
+
+Reads what `deploy.py make` wrote. The times are the runtime's own counters, taken in turns between the two files; the
+counters cost time themselves, so shares hold better than sums. The limits are those of the same convolutions in shapes
+that suit them best: many multiply-adds for each weight, and next to none, when all time goes into reading weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from math import prod
+from typing import Any
+
+import numpy as np
+import openvino
+from deploy import BACKBONES, LOCAL, THREADS
+from evidence import RESULTS, write_result
+from openvino import opset13 as ops
+
+from pqd_runtimes import OpenVinoSettings
+from pqd_runtimes.openvino_runtime import read_ir, session_options
+
+NAME, ROUNDS, CALLS = "kernels", 20, 25
+FILES = {"pqd": "pqd/openvino/model.xml", "nncf": "nncf.xml"}
+SILENT = frozenset({"Const", "Input", "Output"})
+LIMITS = {
+    # what is reached: channels, pixels along an edge, layers one after the other
+    "multiply_adds_per_us": (256, 32, 4),
+    "weights_per_us": (512, 2, 8),
+}
+Node = dict[str, Any]
+
+
+class Counted:
+    """A network, compiled with counters as `pqd_runtimes` compiles it without."""
+
+    def __init__(self, model: openvino.Model, images: np.ndarray) -> None:
+        model.reshape(list(images.shape))
+        options = session_options(THREADS, OpenVinoSettings()) | {"PERF_COUNT": True}
+        self.compiled = openvino.Core().compile_model(model, "CPU", options)
+        self.request, self.images = self.compiled.create_infer_request(), images
+        self.times: dict[str, list[float]] = {}
+
+    def call(self, count: int) -> None:
+        """Some inferences in a row, the first of them unseen."""
+        self.request.infer([self.images])
+        for _ in range(count):
+            self.request.infer([self.images])
+            for told in self.request.get_profiling_info():
+                self.times.setdefault(told.node_name, []).append(told.real_time.total_seconds() * 1e6)
+
+    def nodes(self) -> list[Node]:
+        """What ran, in order, with the median of its microseconds."""
+        return [node for node in map(self._node, self.compiled.get_runtime_model().get_ordered_ops()) if node["us"]]
+
+    def _node(self, operator: Any) -> Node:
+        told = {key: str(value.astype(str)) for key, value in operator.get_rt_info().items()}
+        name, kind = operator.get_friendly_name(), told["layerType"]
+        if kind in SILENT or name not in self.times:
+            return {"us": 0.0}
+        weights = prod(_shape(operator.input(1))) if kind == "Convolution" else 0
+        output = _shape(operator.output(0))
+        return {
+            "name": name,
+            "kernel": f"{kind} {told['primitiveType'].lower()}",
+            "shape": output,
+            "us": float(np.median(self.times[name])),
+            "weights": weights,
+            "multiply_adds": weights * prod(output[2:]) * output[0] if weights else 0,
+        }
+
+
+def _shape(port: Any) -> list[int]:
+    return [dimension.get_length() for dimension in port.get_partial_shape()]
+
+
+def convolutions(channels: int, edge: int, layers: int) -> Counted:
+    """Quantized convolutions with kernels of 3 x 3 in a row."""
+    rng, one = np.random.default_rng(0), np.float32(1)
+    images = ops.parameter([1, channels, edge, edge], np.float32)
+    values = images
+    grid = [ops.constant(end * one) for end in (0, 4, 0, 4)]
+    for _ in range(layers):
+        whole = rng.integers(-127, 128, (channels, channels, 3, 3)).astype(np.int8)
+        weight = ops.multiply(
+            ops.convert(ops.constant(whole), "f32"), ops.constant(np.full((channels, 1, 1, 1), 1e-3 * one))
+        )
+        read = ops.fake_quantize(values, *grid, 256)
+        values = ops.convolution(read, weight, [1, 1], [1, 1], [1, 1], [1, 1])
+    model = openvino.Model([ops.reduce_mean(values, ops.constant(np.array([2, 3])))], [images])
+    return Counted(model, np.ones((1, channels, edge, edge), np.float32))
+
+
+def limits() -> dict[str, float]:
+    """What convolutions reach at best: multiply-adds, and weights that are read, in a microsecond."""
+    found = {}
+    for name, shape in LIMITS.items():
+        counted = convolutions(*shape)
+        counted.call(ROUNDS * CALLS)
+        layers = [node for node in counted.nodes() if node["weights"]]
+        key = name.removesuffix("_per_us")
+        found[name] = max(node[key] / node["us"] for node in layers)
+    return found
+
+
+def compare(backbone: str) -> dict[str, list[Node]]:
+    """The operators of both files."""
+    images = np.load(LOCAL / backbone / "images.npy")[:1]
+    both = {label: Counted(read_ir(LOCAL / backbone / file), images) for label, file in FILES.items()}
+    for _ in range(ROUNDS):
+        for counted in both.values():
+            counted.call(CALLS)
+    return {label: counted.nodes() for label, counted in both.items()}
+
+
+def shared(nodes: list[Node], others: list[Node]) -> float:
+    """Share of the time of `nodes` in kernels that `others` run too, on the same shape, as often."""
+    left = Counter((node["kernel"], *node["shape"]) for node in others)
+    time = 0.0
+    for node in nodes:
+        key = (node["kernel"], *node["shape"])
+        if left[key]:
+            left[key] -= 1
+            time += node["us"]
+    return time / sum(node["us"] for node in nodes)
+
+
+def at_best(nodes: list[Node], reached: dict[str, float]) -> float:
+    """Share of the time that the convolutions would take at the limits, the nearer one for each."""
+    times = (
+        max(node["multiply_adds"] / reached["multiply_adds_per_us"], node["weights"] / reached["weights_per_us"])
+        for node in nodes
+    )
+    return sum(times) / sum(node["us"] for node in nodes)
+
+
+def table(numbers: dict[str, Any]) -> str:
+    """A row for each file."""
+    rows = ["| backbone | file | us, all operators | convolutions | same kernels | convolutions at the limits |"]
+    rows.append("|---|---|--:|--:|--:|--:|")
+    for backbone, both in numbers["files"].items():
+        for label, nodes in both.items():
+            others = both["nncf" if label == "pqd" else "pqd"]
+            total = sum(node["us"] for node in nodes)
+            convolved = sum(node["us"] for node in nodes if node["weights"]) / total
+            shares = (convolved, shared(nodes, others), at_best(nodes, numbers["limits"]))
+            rows.append(f"| {backbone} | {label} | {total:.0f} | " + " | ".join(f"{x:.1%}" for x in shares) + " |")
+    return "\n".join(rows)
+
+
+def main() -> None:
+    """Measure, or print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--table", action="store_true")
+    if parser.parse_args().table:
+        print(table(json.loads((RESULTS / f"{NAME}.json").read_text(encoding="utf-8"))["numbers"]))
+        return
+    numbers = {"limits": limits(), "files": {backbone: compare(backbone) for backbone in BACKBONES}}
+    print(table(numbers))
+    write_result(NAME, numbers, threads=THREADS, seeds=[0])
+
+
+if __name__ == "__main__":
+    main()
