@@ -1,0 +1,96 @@
+"""How many predictions change between the simulated INT8 network and the deployed file, on real test images.
+
+    python benchmarks/changed.py
+
+Runs `specs/changed-resnet20.yaml` and compares the network as it was trained, with its fake quantizers, with the file
+of each runtime, on all test images. Beside that stands what changes when only the last bits of the simulation's sums
+do: two right programs are as far apart. Writes `results/changed.json`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from evidence import write_result
+from scipy.stats import binomtest
+from torch import Tensor, nn
+
+from pqd_core import run
+from pqd_core.artifact import Store
+from pqd_core.batches import eval_batches
+from pqd_core.context import RunContext
+from pqd_core.deploy import deployment_key
+from pqd_core.host import paths
+from pqd_core.host.read_spec import read_spec
+from pqd_core.model import rebuild
+from pqd_core.plan import Step, build_plan
+
+ROOT = Path(__file__).parent.parent
+sys.path[:0] = [str(ROOT / "tests" / "plugins")]
+from sweep_kit import jittered  # noqa: E402
+
+SPEC = Path(__file__).parent / "specs" / "changed-resnet20.yaml"
+BATCH = 250
+Answers = np.ndarray
+
+
+def answers(ask: Callable[[Tensor], Any], context: RunContext) -> Answers:
+    """What is answered to each test image, (images, classes)."""
+    batches = eval_batches(context.test, context.info, BATCH)
+    return np.concatenate([np.asarray(ask(batch.inputs)) for batch in batches])
+
+
+@torch.no_grad()
+def all_answers(step: Step, context: RunContext) -> Iterator[tuple[str, Answers]]:
+    """The simulated network's answers, those with other last bits, and those of each runtime's file."""
+    artifact = context.store.find("steps", step.key)
+    assert artifact is not None
+    model: nn.Module = rebuild(artifact, step, context).model
+    yield "simulated", answers(model, context)
+    yield "last bits", answers(lambda images: jittered(model, images), context)
+    for runtime in context.spec.runtimes or ():
+        deployed = context.store.find("deployed", deployment_key(step, runtime))
+        assert deployed is not None
+        file = deployed.folder / deployed.about["file"]
+        session = runtime.record.implementation().open_session(file, context.threads, runtime.settings, BATCH)
+        yield runtime.name, answers(lambda images, ask=session: ask(images.numpy()), context)
+        session.close()
+
+
+def compared(step: Step, context: RunContext) -> dict[str, Any]:
+    """Accuracy and changed predictions of each, with the exact 95 % interval of their share."""
+    labels = np.concatenate([batch.targets for batch in eval_batches(context.test, context.info, BATCH)])
+    found, simulated = {}, None
+    for name, given in all_answers(step, context):
+        simulated = given if simulated is None else simulated
+        changed = int((given.argmax(1) != simulated.argmax(1)).sum())
+        ends = binomtest(changed, len(given)).proportion_ci(0.95, method="exact")
+        found[name] = {
+            "accuracy": float((given.argmax(1) == labels).mean()),
+            "changed": changed / len(given),
+            "interval": [float(ends.low), float(ends.high)],
+            "images": len(given),
+            "rms_in_steps": float(np.sqrt(((given - simulated) ** 2).mean()) / (np.ptp(simulated) / 255)),
+        }
+        print(step.seed, name, found[name], flush=True)
+    return found
+
+
+def main() -> None:
+    """Run the spec if its steps are not in the store, and compare."""
+    spec = read_spec(SPEC)
+    run(spec, ROOT / "local" / "changed")
+    context = RunContext(build_plan(spec), Store(paths.default_store()))
+    torch.set_num_threads(context.threads)
+    last = [step for step in context.plan.steps if len(step.pipeline) == len(spec.stages)]
+    numbers = {f"seed {step.seed}": compared(step, context) for step in last}
+    write_result("changed", numbers, threads=context.threads, seeds=list(spec.seeds))
+
+
+if __name__ == "__main__":
+    main()
