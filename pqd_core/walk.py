@@ -16,6 +16,7 @@ from pqd_core.host.entries import Entry, entries_or_all
 from pqd_core.host.errors import PqdError, StoreError
 from pqd_core.host.pieces import Made, deploy_step, make_step, where
 from pqd_core.host.progress import DEPLOY_WORK, MEASURE_WORK
+from pqd_core.host.rehearsal import rehearse
 from pqd_core.host.rows import StepRecord
 from pqd_core.host.side_by_side import make_side_by_side
 from pqd_core.host.words import counted
@@ -56,6 +57,7 @@ class Walk:
         context.log.info("run started", spec=spec.model_dump(mode="json"), environment=context.environment)
         context.progress.describe("opening the data")
         context.progress.start(self._work(len(measurers)))
+        rehearse(context)
         self._make()
         deployed = [found for step in self._finished() for found in self._deploy(step)]
         numbers = self._measure(measurers, deployed)
