@@ -10,7 +10,7 @@ from bench import Bench
 from light import Light
 
 from pqd_core import RuntimeDef
-from pqd_core.deploy import deployment_key
+from pqd_core.deploy import Parity, deployment_key, disagrees
 from pqd_core.plan import build_plan
 from pqd_core.report import Report
 
@@ -74,6 +74,23 @@ def test_a_file_that_predicts_something_else_is_refused_unless_that_is_allowed(d
     assert "of 60 images" in problem
     assert "raise max_disagreement" in problem
     assert deploying(wrapped, max_disagreement=1.0).complete
+
+
+@pytest.mark.parametrize(
+    ("images", "changed", "limit", "refused"),
+    [
+        (512, 21, 0.02, False),
+        (512, 22, 0.02, True),
+        (60, 5, 0.02, False),
+        (60, 8, 0.02, True),
+        (512, 0, 0.0, False),
+        (512, 1, 0.0, True),
+        (512, 512, 1.0, False),
+        (1, 1, 0.02, False),
+    ],
+)
+def test_few_images_do_not_refuse_a_file_by_chance(images: int, changed: int, limit: float, refused: bool) -> None:
+    assert disagrees(Parity(images, 1.0, changed / images), limit) is refused
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
