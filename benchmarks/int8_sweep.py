@@ -37,7 +37,7 @@ def table(numbers: dict[str, Any]) -> str:
         found = numbers[family.model]
         cells = [family.name, f"`{family.model}`", f"{family.size} px", f"{found['int8_layers']} of {found['layers']}"]
         beside = [found["rounding"], found["jitter"], *found["agreement"].values()]
-        cells += [f"{a['rms']:.2g}, {a['near']:.0%}, {a['changed']:.0%}" for a in beside]
+        cells += [f"{a['rms']:.{2 if a['rms'] < 10 else 0}f}, {a['near']:.0%}, {a['changed']:.0%}" for a in beside]
         rows.append("| " + " | ".join([*cells, f"{found['seconds']:.0f}"]) + " |")
     return "\n".join(rows)
 

@@ -159,8 +159,8 @@ class Spec(Settings):
         0.02,
         ge=0,
         le=1,
-        description="Largest share of predictions in which a deployed file may differ from its model. It is refused when "
-        "more differ than such a share would bring about by chance.",
+        description="Largest share of predictions in which a deployed file may differ from its model; it is refused "
+        "when more differ than such a share would bring about by chance.",
     )
     seeds: Annotated[tuple[Seed, ...], OneOrSeveral] = Field(
         (0,),
