@@ -12,6 +12,7 @@ from attrs import asdict, frozen
 from pqd_core.host.environment import package_version
 from pqd_core.host.errors import DeployError, PqdError, Problem
 from pqd_core.host.keys import content_key
+from pqd_core.host.parity import Parity, compare, disagrees
 from pqd_core.host.paths import FULL
 
 if TYPE_CHECKING:
@@ -104,21 +105,6 @@ class Deployed:
     """The plugin that brought the runtime."""
 
 
-@frozen
-class Parity:
-    """How a deployed file's outputs compare with the frozen torch model's on `images` real images."""
-
-    images: int
-    max_abs_difference: float
-    changed_predictions: float
-    """Share of images whose prediction (the class, say) differs, or whose outputs are not finite."""
-
-
-PARITY_IMAGES = 512
-CHANCE = 0.001
-"""How seldom a file that is within the limit may be refused because of the images that were drawn."""
-
-
 def deployment_key(step: Step, runtime: Entry) -> str:
     """Content key of a deployment: the step, the runtime's settings, and the versions that write the file."""
     versions = {name: package_version(name) for name in ("torch", *runtime.record.requires)}
@@ -181,41 +167,6 @@ def _export(step: Step, runtime: Entry, context: RunContext, model: nn.Module, s
     stored = context.store.find("deployed", key)
     assert stored is not None
     return stored
-
-
-def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -> Parity:
-    """How far the file's outputs are from the frozen model's on the first real images of the test split."""
-    import numpy as np
-    import torch
-
-    from pqd_core.batches import eval_batches
-
-    images, worst, changed = 0, 0.0, 0
-    session = runtime.record.implementation().open_session(file, context.threads, runtime.settings)
-    try:
-        for batch in eval_batches(context.test, context.info, 64, PARITY_IMAGES):
-            with torch.inference_mode():
-                expected = model(batch.inputs).numpy()
-            got = session(batch.inputs.numpy())
-            finite = np.isfinite(got).all(1) & np.isfinite(expected).all(1)
-            worst = max(worst, float(abs(got - expected)[finite].max(initial=0.0)))
-            agreed = context.task.agree(torch.from_numpy(got), torch.from_numpy(expected)).numpy()
-            changed += int((~agreed | ~finite).sum())
-            images += len(batch)
-    finally:
-        session.close()
-    return Parity(images, worst, changed / images)
-
-
-def disagrees(parity: Parity, limit: float) -> bool:
-    """Whether so many changed predictions speak against a share of at most `limit` among all images.
-
-    An exact binomial test: of files that change just that share, fewer than `CHANCE` show as many on as many images.
-    """
-    from scipy.stats import binom
-
-    changed = round(parity.changed_predictions * parity.images)
-    return bool(binom.sf(changed - 1, parity.images, limit) < CHANCE)
 
 
 def where_deployed(step: Step, runtime: Entry, plan: Plan) -> str:

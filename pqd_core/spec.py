@@ -156,11 +156,7 @@ class Spec(Settings):
         None, description="What to measure; all installed measurers if not given."
     )
     max_disagreement: float = Field(
-        0.02,
-        ge=0,
-        le=1,
-        description="Largest share of predictions in which a deployed file may differ from its model; it is refused "
-        "when more differ than such a share would bring about by chance.",
+        0.02, ge=0, le=1, description="Largest share of predictions in which a deployed file may differ from its model."
     )
     seeds: Annotated[tuple[Seed, ...], OneOrSeveral] = Field(
         (0,),

@@ -10,7 +10,8 @@ from bench import Bench
 from light import Light
 
 from pqd_core import RuntimeDef
-from pqd_core.deploy import Parity, deployment_key, disagrees
+from pqd_core.deploy import deployment_key
+from pqd_core.host.parity import Parity, disagrees
 from pqd_core.plan import build_plan
 from pqd_core.report import Report
 

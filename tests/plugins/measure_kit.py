@@ -12,7 +12,7 @@ from attrs import evolve
 from linear_runtime import LinearSettings, open_session
 
 from pqd_core import Arrays, Data, DataInfo, Deployed, MeasureContext
-from pqd_core.deploy import Parity
+from pqd_core.host.parity import Parity
 
 SHAPE = (1, 4, 4)
 

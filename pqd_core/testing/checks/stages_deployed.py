@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from pqd_core.deploy import compare
 from pqd_core.host.entries import Entry, entries_or_all
+from pqd_core.host.parity import compare
 from pqd_core.host.plugins import default_host
 from pqd_core.records import StageDef
 from pqd_core.testing.case import Case, check, require
