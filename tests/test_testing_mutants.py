@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,19 @@ from torch import nn
 
 from pqd_core import (
     BackboneDef,
+    CheckupDef,
+    CommandDef,
     DatasetDef,
+    Finding,
     MeasurerDef,
     MetricDef,
+    RecipeDef,
     RuntimeDef,
     Settings,
     StageDef,
 )
 from pqd_core.measure import Measurement
-from pqd_core.testing import Case, CheckFailed, toys
+from pqd_core.testing import Case, CheckFailed, run_checks, toys
 from pqd_core.testing.case import CHECKS
 from pqd_core.testing.kit import _load_checks
 from pqd_core.testing.toys import ToyBackbone, ToyBlobs, ToyMeasurer, ToyRuntime
@@ -159,6 +164,34 @@ def measurer(change: Callable[[Measurement], Any]) -> MeasurerDef:
     return MeasurerDef(name="own", summary="Measures.", load=own, metrics=metrics)
 
 
+def recipe(**fields: Any) -> RecipeDef:
+    spec = {"backbone": "resnet20", "dataset": "digits", "stages": ["magnitude"], "runtimes": ["onnxruntime"]}
+    return RecipeDef(**{"name": "own", "summary": "Runs.", **({} if "parts" in fields else {"spec": spec}), **fields})
+
+
+def command(load: Callable[..., None], example: str = "pqd own") -> CommandDef:
+    return CommandDef(name="own", summary="Does it.", load=load, example=example)
+
+
+def careless(file: str) -> None:
+    raise KeyError(file)
+
+
+def mute(file: str) -> None:
+    raise SystemExit(3)
+
+
+def checkup(*findings: Any, act: Callable[[], Any] = lambda: None) -> CheckupDef:
+    def look() -> Iterator[Any]:
+        act()
+        yield from findings
+
+    return CheckupDef(name="own", summary="Looks.", load=look)
+
+
+WELL = Finding("all is well")
+
+
 WRONG = [
     (stage(summary="Two. Sentences."), "summary-is-one-sentence", "more than one sentence"),
     (stage(summary="No period"), "summary-is-one-sentence", "end with a period"),
@@ -187,6 +220,19 @@ WRONG = [
     (runtime(export=in_training), "exporting-leaves-the-model-alone", "has changed the model"),
     (runtime(weights=lambda file: {}), "weights-are-those-of-the-layers", "expected"),
     (measurer(lambda number: number), "gives-the-metrics-of-its-record", "the record has"),
+    (recipe(summary="No period"), "summary-is-one-sentence", "end with a period"),
+    (recipe(spec={"backbone": "resnot20", "dataset": "digits"}), "spec-can-be-planned", "own has no plan: .*resnet20"),
+    (recipe(spec="pqd_core.testing:nowhere.yaml"), "spec-can-be-planned", "nowhere.yaml: cannot be read"),
+    (recipe(parts=("nowhere",)), "spec-can-be-planned", "its part nowhere is no recipe"),
+    (command(lambda: None, example="pqd other"), "help-says-what-it-does", "does not call `pqd own`: pqd other"),
+    (command(careless), "wrong-arguments-are-refused-with-a-reason", "a traceback of KeyError"),
+    (command(mute), "wrong-arguments-are-refused-with-a-reason", "ends with 3 and says nothing"),
+    (checkup(), "answers-soon", "tells nothing"),
+    (checkup(WELL, act=lambda: time.sleep(2)), "answers-soon", "no answer within"),
+    (checkup("all is well"), "findings-say-what-is-so-and-what-to-do", "gave a str, not a Finding"),
+    (checkup(Finding("it is not", ok=False)), "findings-say-what-is-so-and-what-to-do", "says no way out: it is not"),
+    (checkup(Finding("two\nlines")), "findings-say-what-is-so-and-what-to-do", "is not one line"),
+    (checkup(WELL, act=lambda: np.random.rand()), "looking-leaves-the-process-alone", "the random state of numpy"),
     (measurer(lambda number: 7), "numbers-are-finite-or-missing-with-a-reason", "failed: own failed: TypeError"),
 ]
 
@@ -194,6 +240,7 @@ WRONG = [
 @pytest.mark.parametrize(("record", "check", "says"), WRONG, ids=lambda value: value if isinstance(value, str) else "")
 def test_what_is_wrong_is_found(record: Any, check: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OWN_VARIABLE", "0")
+    monkeypatch.setattr("pqd_core.testing.checks.checkups.LIMIT_S", 0.5)
     if check == "root-imports-no-torch":
         record, says = stage(load="light"), "importing light imports torch"
     with pytest.raises(CheckFailed, match=says):
@@ -212,6 +259,15 @@ def test_what_is_wrong_is_found(record: Any, check: str, says: str, monkeypatch:
 def test_what_a_part_raises_is_shown_as_it_is(record: Any, check: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         CHECKS[check](Case(record))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [recipe(), recipe(parts=("quickstart",)), command(lambda: None), checkup(WELL, Finding("a", False, "b"))],
+    ids=["a recipe", "a recipe of parts", "a command", "a checkup"],
+)
+def test_what_is_right_passes(record: Any) -> None:
+    assert [str(outcome) for outcome in run_checks(record) if not outcome.ok] == []
 
 
 PLUGIN_TEST = """

@@ -48,16 +48,20 @@ class _Brought(typer.core.TyperCommand):
     def _loaded(self) -> Any:
         record = self.owned.record
         try:
-            function = resolve(record.load)
+            return as_typer(record)
         except Exception as error:
             what = f"cannot be loaded: {type(error).__name__}: {error}"
             hint = f"it comes from the plugin {self.owned.plugin}; see pqd plugins -v"
             raise PluginError(Problem(f"pqd {record.name}", what, hint)) from error
-        app = typer.Typer(
-            add_completion=False,
-            pretty_exceptions_enable=False,
-            rich_markup_mode=None,
-            context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
-        )
-        app.command(record.name, help=record.summary, epilog=f"Example: {record.example}")(function)
-        return typer.main.get_command(app)
+
+
+def as_typer(record: CommandDef) -> Any:
+    """The command of a record, its code imported."""
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    )
+    app.command(record.name, help=record.summary, epilog=f"Example: {record.example}")(resolve(record.load))
+    return typer.main.get_command(app)

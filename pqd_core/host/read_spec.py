@@ -17,6 +17,7 @@ from pqd_core.host.overrides import apply_override
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.problems import to_problems
 from pqd_core.host.registry import UnknownName
+from pqd_core.records import RecipeDef
 from pqd_core.spec import Spec
 
 SPEC_LIMIT_BYTES = 2**20
@@ -129,8 +130,13 @@ def _recipe(name: str, host: Host) -> dict[str, Any]:
         raise SpecError(Problem("", str(error), hint)) from None
     if recipe.parts:
         raise SpecError(Problem("", f"the recipe {name} has several parts", f"name one: {', '.join(recipe.parts)}"))
-    raw = json.loads(json.dumps(recipe.spec)) if isinstance(recipe.spec, Mapping) else _packaged(recipe.spec)
-    return {"name": name, **raw}
+    return recipe_mapping(recipe)
+
+
+def recipe_mapping(recipe: RecipeDef) -> dict[str, Any]:
+    """The spec of a recipe without parts, the caller's own."""
+    raw = json.loads(json.dumps(recipe.spec)) if isinstance(recipe.spec, Mapping) else _packaged(str(recipe.spec))
+    return {"name": recipe.name, **raw}
 
 
 def _packaged(place: str) -> dict[str, Any]:

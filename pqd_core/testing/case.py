@@ -9,18 +9,21 @@ from typing import Any
 from attrs import field, frozen
 
 from pqd_core.host.errors import did_you_mean
-from pqd_core.records import ComponentDef, StageDef
+from pqd_core.records import CheckupDef, CommandDef, ComponentDef, RecipeDef, Record, StageDef
 
 Values = Mapping[str, Any]
+EVERY_KIND = (ComponentDef, RecipeDef, CommandDef, CheckupDef)
+Kind = type[Record] | type[ComponentDef]
 
 
 @frozen(eq=False)
 class Case:
     """A record to check: with which settings, after which stages, and which checks are known to fail."""
 
-    record: ComponentDef
+    record: Record | ComponentDef
     settings: Values | Callable[[Path], Values] = field(factory=dict)
-    """Settings that have no default, or a function that makes them in an empty folder."""
+    """Settings that have no default, or a function that makes them in an empty folder; for a recipe what `--set` would
+    set, as where its data lie."""
     after: tuple[StageDef, ...] = ()
     """Stages that run before a stage that needs their facts."""
     shape: tuple[int, int, int] = (1, 8, 8)
@@ -33,6 +36,12 @@ class Case:
         """The record's name."""
         return self.record.name
 
+    @property
+    def component(self) -> ComponentDef:
+        """The record, where it has settings and an implementation."""
+        assert isinstance(self.record, ComponentDef)
+        return self.record
+
 
 class CheckFailed(AssertionError):
     """A record does not keep the contract; says which check found it, and what is wrong."""
@@ -43,7 +52,7 @@ class Check:
     """One question to a record."""
 
     name: str
-    of: type[ComponentDef] | tuple[type[ComponentDef], ...]
+    of: Kind | tuple[Kind, ...]
     says: str
     """What holds of a record that passes, in a sentence."""
     act: Callable[[Case], None]
@@ -65,7 +74,7 @@ CHECKS: dict[str, Check] = {}
 
 
 def check(
-    of: type[ComponentDef] | tuple[type[ComponentDef], ...] = ComponentDef,
+    of: Kind | tuple[Kind, ...] = ComponentDef,
     asked: Callable[[Case], bool] = lambda case: True,
 ) -> Callable[[Callable[[Case], None]], Callable[[Case], None]]:
     """A decorator that makes a function a check: its name is the check's, its docstring what then holds."""
@@ -84,7 +93,7 @@ def require(holds: object, otherwise: str) -> None:
         raise CheckFailed(otherwise)
 
 
-def as_cases(records: Iterable[ComponentDef | Case]) -> list[Case]:
+def as_cases(records: Iterable[Record | ComponentDef | Case]) -> list[Case]:
     """Each record as a case; a case stays as it is."""
     return [given if isinstance(given, Case) else Case(given) for given in records]
 

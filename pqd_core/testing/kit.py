@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from pqd_core.records import ComponentDef
+from pqd_core.records import ComponentDef, Record
 from pqd_core.testing.case import Case, Check, as_cases, checks_for
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -23,6 +23,9 @@ CHECKS_IN_ORDER = (
     "tasks",
     "runtimes",
     "measurers",
+    "recipes",
+    "commands",
+    "checkups",
 )
 
 
@@ -54,7 +57,7 @@ class Outcome:
         return self.problem or f"{self.record}: {self.check}: passes, though its failure is expected: {self.expected}"
 
 
-def run_checks(record: ComponentDef | Case) -> list[Outcome]:
+def run_checks(record: Record | ComponentDef | Case) -> list[Outcome]:
     """What every check finds of one record; nothing is raised for a record that fails."""
     _load_checks()
     [case] = as_cases([record])
@@ -72,7 +75,7 @@ def _outcome(case: Case, check: Check) -> Outcome:
     return Outcome(case.name, check.name, problem, case.expect.get(check.name))
 
 
-def parametrize_with_checks(records: Iterable[ComponentDef | Case]) -> Callable[[F], F]:
+def parametrize_with_checks(records: Iterable[Record | ComponentDef | Case]) -> Callable[[F], F]:
     """A decorator that runs a test once for each record and check; its argument `check` is called without arguments.
 
         @parametrize_with_checks(pqd_stages())

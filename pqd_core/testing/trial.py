@@ -115,7 +115,7 @@ class Trial:
     @property
     def implementation(self) -> Any:
         """The stage's code."""
-        return self.shop.case.record.implementation()
+        return self.shop.case.component.implementation()
 
     def rebuilt(self) -> Network:
         """The network that the artifact holds."""

@@ -48,12 +48,12 @@ class Workshop:
     @cached_property
     def settings(self) -> Any:
         """The settings of the case, defaults filled in."""
-        return self.case.record.settings.model_validate(self.values, context={"host": self.host})
+        return self.case.component.settings.model_validate(self.values, context={"host": self.host})
 
     @property
     def entry(self) -> Entry:
         """The record with its settings, as a spec that asks for it would hold it."""
-        return Entry(GIVEN, self.case.record, self.settings)
+        return Entry(GIVEN, self.case.component, self.settings)
 
     @property
     def noun(self) -> str:

@@ -14,7 +14,6 @@ import pytest
 from small_data import write_cifar, write_fashion, write_folders, write_npz, write_parquet
 
 from pqd_core.host.plugins import BRINGS, default_host
-from pqd_core.records import ComponentDef
 from pqd_core.testing import Case, parametrize_with_checks
 
 NETWORK = """
@@ -82,13 +81,18 @@ EXTRAS = {"timm": "timm", "hf-images": "datasets", "nncf-int8": "nncf"}
 """Components that need a package which pqd brings only as an extra."""
 
 
+def settings_of(name: str) -> dict[str, object]:
+    """What a case of this name needs; the paper's recipes are planned on small data of CIFAR's form."""
+    of_paper = {"settings": lambda folder: {"dataset.root": str(cifar())}}
+    return SETTINGS.get(name, of_paper if name.startswith("paper/") else {})
+
+
 def bundled() -> Iterator[Case]:
-    """Every component that is installed with pqd; one that needs an extra only where that is installed."""
-    for noun, kind in BRINGS.values():
-        if issubclass(kind, ComponentDef):
-            for record in (owned.record for owned in default_host().registry(noun)):
-                if find_spec(EXTRAS.get(record.name, "pqd_core")):
-                    yield Case(record, **SETTINGS.get(record.name, {}))
+    """Every record that is installed with pqd; one that needs an extra only where that is installed."""
+    for noun, _ in BRINGS.values():
+        for record in (owned.record for owned in default_host().registry(noun)):
+            if find_spec(EXTRAS.get(record.name, "pqd_core")):
+                yield Case(record, **settings_of(record.name))
 
 
 @parametrize_with_checks(bundled())

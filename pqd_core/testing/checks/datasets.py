@@ -20,7 +20,7 @@ LOOKED_AT = 8
 
 
 def _open(case: Case) -> Data:
-    opened: Data = case.record.implementation().open_data(workshop(case).settings)
+    opened: Data = case.component.implementation().open_data(workshop(case).settings)
     return opened
 
 
@@ -101,16 +101,18 @@ def _paths(case: Case) -> list[str]:
     return [name for name in type(settings).model_fields if isinstance(getattr(settings, name), Path)]
 
 
-@check(DatasetDef, asked=lambda case: "path" in str(case.record.settings.model_fields).lower())
+@check(DatasetDef, asked=lambda case: "path" in str(case.component.settings.model_fields).lower())
 def refuses_missing_files_with_a_reason(case: Case) -> None:
     """A path that leads nowhere is refused, by the settings or by a `PqdError` that says what is missing."""
     shop = workshop(case)
     for name in _paths(case):
         nowhere = str(shop.folder / "nowhere" / "at-all")
         try:
-            settings = case.record.settings.model_validate({**shop.values, name: nowhere}, context={"host": shop.host})
+            settings = case.component.settings.model_validate(
+                {**shop.values, name: nowhere}, context={"host": shop.host}
+            )
         except ValidationError:
             continue
         with refusals(f"{name}: {nowhere}") as reasons:
-            case.record.implementation().open_data(settings)
+            case.component.implementation().open_data(settings)
         require(reasons, f"opened {nowhere}, which is not there")

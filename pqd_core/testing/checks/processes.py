@@ -33,13 +33,13 @@ print(canonical_json(settings.model_validate_json(sys.argv[3]).model_dump(mode="
 
 def _roots(case: Case) -> tuple[str, ...]:
     """The modules that are imported when records are collected: those of the settings, and what holds the code."""
-    load, settings = case.record.load, case.record.settings.__module__
+    load, settings = case.component.load, case.component.settings.__module__
     package = load.partition(":")[0] if isinstance(load, str) else ""
     root = package.rpartition(".")[0] or package
     return tuple(sorted({name for name in (root, settings) if name and not name.startswith("pqd_core.")}))
 
 
-@check(asked=lambda case: isinstance(case.record.load, str))
+@check(asked=lambda case: isinstance(case.component.load, str))
 def root_imports_no_torch(case: Case) -> None:
     """Collecting the record imports no torch, so that `pqd plan` answers at once."""
     problem = _problem_of_importing(_roots(case))
@@ -66,7 +66,7 @@ def keys_are_stable(case: Case) -> None:
     key = _key_part(shop.settings)
     read = _key_part(read_again(case, shop.settings.model_dump_json()))
     require(read == key, f"{key} became {read} when the settings were written and read")
-    if _has_sets(case.record.settings):
+    if _has_sets(case.component.settings):
         for seed in "12":
             elsewhere = _key_elsewhere(case, seed)
             require(elsewhere == key, f"{key} is {elsewhere} in another process; write a set as a sorted list")
@@ -82,7 +82,7 @@ def _has_sets(settings: Any) -> bool:
 
 
 def _key_elsewhere(case: Case, seed: str) -> str:
-    settings = case.record.settings
+    settings = case.component.settings
     done = _fresh(
         READING, settings.__module__, settings.__qualname__, workshop(case).settings.model_dump_json(), seed=seed
     )

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from pqd_core.host.environment import package_version
 from pqd_core.records import RuntimeDef, Settings
-from pqd_core.testing.case import Case, check, require
+from pqd_core.testing.case import EVERY_KIND, Case, check, require
 from pqd_core.testing.workshop import workshop
 
 NEXT_SENTENCE = re.compile(r"[.!?]\s+[A-Z]")
@@ -29,7 +29,7 @@ DUTIES = {
 UNKNOWN = "not_a_setting_of_anything"
 
 
-@check()
+@check(EVERY_KIND)
 def summary_is_one_sentence(case: Case) -> None:
     """The summary is one sentence on one line of at most 140 characters that ends with a period."""
     summary = case.record.summary
@@ -42,7 +42,7 @@ def summary_is_one_sentence(case: Case) -> None:
 @check()
 def settings_are_described(case: Case) -> None:
     """Every setting has a description, also those inside of settings."""
-    missing = list(_undescribed(case.record.settings, ""))
+    missing = list(_undescribed(case.component.settings, ""))
     require(not missing, f"settings without a description: {', '.join(missing)}")
 
 
@@ -60,7 +60,7 @@ def settings_refuse_unknown_keys(case: Case) -> None:
     """A key that is no setting is refused, so that a typing error is never silent."""
     shop = workshop(case)
     try:
-        case.record.settings.model_validate({**shop.values, UNKNOWN: 1}, context={"host": shop.host})
+        case.component.settings.model_validate({**shop.values, UNKNOWN: 1}, context={"host": shop.host})
     except ValidationError as error:
         refused = any(UNKNOWN in map(str, problem["loc"]) for problem in error.errors())
         require(refused, f"the unknown key was not what was refused: {error}")
@@ -71,13 +71,13 @@ def settings_refuse_unknown_keys(case: Case) -> None:
 @check()
 def settings_are_frozen(case: Case) -> None:
     """Settings cannot be changed after they were read: they are part of a content key."""
-    require(case.record.settings.model_config.get("frozen"), "keep frozen=True of pqd_core.Settings")
+    require(case.component.settings.model_config.get("frozen"), "keep frozen=True of pqd_core.Settings")
 
 
 @check()
 def defaults_are_legal(case: Case) -> None:
     """Every default would be accepted if a person wrote it."""
-    settings, model = workshop(case).settings, case.record.settings
+    settings, model = workshop(case).settings, case.component.settings
     wrong = []
     for name, field in model.model_fields.items():
         if not field.is_required() and getattr(settings, name) == field.get_default(call_default_factory=True):
@@ -89,7 +89,7 @@ def _refused(case: Case, name: str) -> list[str]:
     shop = workshop(case)
     default = shop.settings.model_dump()[name]
     try:
-        case.record.settings.model_validate({**shop.values, name: default}, context={"host": shop.host})
+        case.component.settings.model_validate({**shop.values, name: default}, context={"host": shop.host})
     except ValidationError as error:
         return [problem["msg"] for problem in error.errors()]
     return []
@@ -106,17 +106,17 @@ def settings_round_trip(case: Case) -> None:
 
 def read_again(case: Case, written: str) -> Settings:
     """Settings from their JSON, as a spec is read."""
-    return case.record.settings.model_validate(json.loads(written), context={"host": workshop(case).host})
+    return case.component.settings.model_validate(json.loads(written), context={"host": workshop(case).host})
 
 
 @check()
 def implementation_has_its_duties(case: Case) -> None:
     """What `load` names can be imported, and has the functions that the core calls, with their arguments."""
-    implementation = case.record.implementation()
-    require(callable(implementation) or DUTIES[workshop(case).noun], f"{case.record.load} is no function")
+    implementation = case.component.implementation()
+    require(callable(implementation) or DUTIES[workshop(case).noun], f"{case.component.load} is no function")
     for duty, arguments in DUTIES[workshop(case).noun].items():
         function = getattr(implementation, duty, None)
-        require(callable(function), f"{case.record.load} has no function {duty}")
+        require(callable(function), f"{case.component.load} has no function {duty}")
         require(_takes(function, arguments), f"{duty} cannot be called with {arguments} arguments")
 
 

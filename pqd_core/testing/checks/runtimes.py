@@ -60,7 +60,7 @@ class _Exported:
 def _export(shop: Workshop, model: nn.Module) -> _Exported:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     folder, shared = shop.new_folder("deployed"), shop.new_folder("shared")
-    implementation = shop.case.record.implementation()
+    implementation = shop.case.component.implementation()
     file = implementation.export(model, torch.zeros(2, *SHAPE), folder, shared, shop.settings)
     after = model.state_dict()
     same = before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
@@ -79,7 +79,7 @@ def _exported(case: Case) -> _Exported:
 
 def _run(case: Case, file: Path, images: np.ndarray, batch: int | None = None) -> np.ndarray:
     shop = workshop(case)
-    session = case.record.implementation().open_session(file, 1, shop.settings, batch)
+    session = case.component.implementation().open_session(file, 1, shop.settings, batch)
     try:
         logits: np.ndarray = session(images)
     finally:
@@ -136,7 +136,7 @@ def file_can_be_moved(case: Case) -> None:
 def weights_are_those_of_the_layers(case: Case) -> None:
     """`weights` gives one array for each convolution and linear layer, by the layer's name, with its zeros."""
     exported = _exported(case)
-    weights = case.record.implementation().weights(exported.file)
+    weights = case.component.implementation().weights(exported.file)
     require(weights.keys() == WEIGHTS.keys(), f"gives {sorted(weights)}, expected {sorted(WEIGHTS)}")
     for name, size in WEIGHTS.items():
         zeros = int((exported.model.get_parameter(f"{name}.weight") == 0).sum())

@@ -24,7 +24,7 @@ TARGETS: dict[str, np.ndarray] = {
 
 
 def _task(case: Case) -> Task:
-    task: Task = case.record.implementation()(workshop(case).settings)
+    task: Task = case.component.implementation()(workshop(case).settings)
     return task
 
 
