@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pqd_core.host.analysis.effects import Effect
     from pqd_core.host.analysis.orders import OrderTest
     from pqd_core.host.analysis.summaries import Cell, Summary
+    from pqd_core.host.compare import Comparison
     from pqd_core.host.entries import BackboneEntry
     from pqd_core.host.environment import describe_cpu
     from pqd_core.host.errors import DataError, DeployError, PqdError, Problem
@@ -66,6 +67,7 @@ __all__ = [
     "CheckupDef",
     "Classification",
     "CommandDef",
+    "Comparison",
     "Compressed",
     "Data",
     "DataError",
@@ -127,6 +129,7 @@ _MODULES = {
     "host.analysis.effects": ["Effect"],
     "host.analysis.orders": ["OrderTest"],
     "host.analysis.summaries": ["Cell", "Summary"],
+    "host.compare": ["Comparison"],
     "host.rows": ["Row", "StepRecord"],
     "host.words": ["quantity", "short_metric"],
     "data": ["Arrays", "Augmentation", "Data", "DataInfo", "Split", "stratified_subset", "take"],

@@ -162,6 +162,8 @@ class RendererDef(ComponentDef):
 
     file: str = field(validator=matches_re(r"^\w[\w.-]*$"))
     """Name of the main file, which a person opens."""
+    compare: str | Callable[..., Any] | None = None
+    """What makes this form of two runs side by side, `compare(comparison) -> {file: text or bytes}`, or its path."""
 
 
 @frozen(kw_only=True)

@@ -405,11 +405,43 @@ def test_report_of_two_runs_says_what_differs(call: Call) -> None:
     assert call("report", "a", "nowhere").code == 2
 
 
-@pytest.mark.parametrize("option", ["--open", "--render"])
-def test_what_is_for_one_report_is_refused_for_two(call: Call, option: str) -> None:
-    said = call("report", "a", "b", option)
-    assert said.code == 2
-    assert f"Invalid value for {option}: it is for one run; give one run, or leave it out to compare two" in said.err
+def test_two_runs_have_a_page_which_is_opened(call: Call, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: bool(opened.append(url)) or True)
+    call("run", "spec.json", "--out", "a")
+    call("run", "spec.json", "--out", "b")
+    said = call("report", "a", "b", "--open")
+    assert said.code == 1
+    assert "--open: no installed plugin makes a page of a comparison; see pqd plugins" in said.err
+    host.add("pages", page_record(lambda found: {"page.html": f"{len(found.pairs)} pairs"}))
+    said = call("report", "a", "b", "--open")
+    assert said.code == 0, said.err
+    assert "asked and run alike" in said.out
+    page = Path("b/compared-with-a/page.html").resolve()
+    assert said.out.splitlines()[-1] == str(page)
+    assert opened == [page.as_uri()]
+    assert page.read_text().endswith(" pairs")
+
+
+def test_two_runs_are_written_without_being_opened_and_it_is_said_where(call: Call, host: Host) -> None:
+    call("run", "spec.json", "--out", "a")
+    call("run", "spec.json", "--out", "b")
+    host.add("pages", page_record(lambda found: {"page.html": "", "plots/one.svg": ""}))
+    assert "page.html, plots: in b/compared-with-a" in call("report", "a", "b", "--render").out
+    assert json.loads(call("report", "a", "b", "--render", "--json").out)["pairs"]
+
+
+def test_a_page_of_two_runs_that_cannot_be_made_is_told(call: Call, host: Host) -> None:
+    call("run", "spec.json", "--out", "a")
+    host.add("pages", page_record(lambda found: 1 / 0))
+    said = call("report", "a", "a", "--open")
+    assert said.code == 1
+    assert "page.html is not written: renderer pages:page failed: ZeroDivisionError" in said.err
+    assert "was not written; the cause is told above" in said.err
+
+
+def page_record(compare: Callable[[Any], Any]) -> RendererDef:
+    return RendererDef(name="page", summary="A page.", file="page.html", load=lambda _: {}, compare=compare)
 
 
 def test_report_of_an_unfinished_run_is_told(call: Call, tmp_path: Path) -> None:

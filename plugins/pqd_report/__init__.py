@@ -19,6 +19,7 @@ def pqd_renderers() -> Iterable[RendererDef]:
             summary="One self-contained page with interactive plots, sortable tables and how to reproduce them.",
             file="report.html",
             load="pqd_report.html:render",
+            compare="pqd_report.html:render_comparison",
         ),
         RendererDef(
             name="markdown",

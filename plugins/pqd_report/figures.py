@@ -7,9 +7,9 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from pqd_core import Report
+from pqd_core import Comparison, Report, short_metric
 from pqd_report.names import Letters, file_name
-from pqd_report.plots import curves, effects, frontier, layers
+from pqd_report.plots import changes, curves, effects, frontier, layers
 from pqd_report.plots.labels import label_patch
 from pqd_report.plots.theme import Spec
 
@@ -46,6 +46,14 @@ def _drawn(report: Report, letters: Letters, quantity: str | None) -> Iterator[F
     for kind in layers.KINDS:
         if spec := layers.draw(report, kind, letters):
             yield Figure(f"layers-{kind.metric}", "layers", kind.title, spec)
+
+
+def comparison_figures(found: Comparison, letters: Letters) -> Iterator[Figure]:
+    """The plots of two runs."""
+    taken: set[str] = set()
+    for metric, runtime, spec in changes.panels(found, letters):
+        title = f"{short_metric(metric)} on {runtime}"
+        yield Figure(file_name(f"change-{metric}-{runtime}", taken), "changes", title, spec)
 
 
 def stages_of(report: Report) -> list[str]:

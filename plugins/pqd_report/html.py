@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import cache
+from importlib.metadata import version
 from importlib.resources import files
+from typing import Any
 
 import vl_convert
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from pqd_core import Report
-from pqd_report import plot_tables, tables
-from pqd_report.figures import figures, stages_of
-from pqd_report.names import letters
+from pqd_core import Comparison, Report
+from pqd_report import comparison_tables, plot_tables, tables
+from pqd_report.figures import Figure, comparison_figures, figures, stages_of
+from pqd_report.names import Letters, letters
 from pqd_report.plots.theme import THEMES
 from pqd_report.reproduce import commands, environment, spec_yaml
 
@@ -22,37 +25,65 @@ SECTIONS = ("frontier", "effects", "curves", "layers")
 
 def render(report: Report) -> dict[str, str]:
     """The page."""
-    short, script, spec = letters(stages_of(report)), _page("report.js"), spec_yaml(report)
+    short, spec = letters(stages_of(report)), spec_yaml(report)
     drawn = list(figures(report, short))
-    page = (
+    page = _page(
+        "report.html.jinja",
+        drawn,
+        short,
+        version=report.environment.get("versions", {}).get("pqd", ""),
+        report=report,
+        pipelines=len({row.pipeline for row in report.rows}),
+        runtimes=list(dict.fromkeys(row.runtime for row in report.rows)),
+        figures={section: [f for f in drawn if f.section == section] for section in SECTIONS},
+        orders=tables.order_table(report, short),
+        differences=tables.difference_table(report),
+        effects=tables.effect_table(report),
+        tests=tables.order_tests(report),
+        goals=list(tables.goal_tables(report)),
+        steps=tables.step_table(report),
+        curve_numbers=plot_tables.curve_table(report, short),
+        layer_numbers=plot_tables.layer_tables(report, short),
+        environment=environment(report),
+        commands=commands(report),
+        spec=spec,
+        spec_url=_as_url(spec),
+    )
+    return {"report.html": page}
+
+
+def render_comparison(found: Comparison) -> dict[str, str]:
+    """The page of two runs."""
+    short = letters(stage for pair in found.pairs for stage in pair.pipeline)
+    drawn = list(comparison_figures(found, short))
+    page = _page(
+        "comparison.html.jinja",
+        drawn,
+        short,
+        version=version("pqd"),
+        found=found,
+        figures=drawn,
+        differences=comparison_tables.difference_table(found),
+        pairs=comparison_tables.pair_table(found),
+    )
+    return {"report.html": page}
+
+
+def _page(template: str, drawn: Sequence[Figure], short: Letters, **given: Any) -> str:
+    script = _part("report.js")
+    return (
         _templates()
-        .get_template("report.html.jinja")
+        .get_template(template)
         .render(
-            report=report,
             key=", ".join(f"{letter} {stage}" for stage, letter in short.of.items()),
-            pipelines=len({row.pipeline for row in report.rows}),
-            runtimes=list(dict.fromkeys(row.runtime for row in report.rows)),
-            figures={section: [f for f in drawn if f.section == section] for section in SECTIONS},
-            orders=tables.order_table(report, short),
-            differences=tables.difference_table(report),
-            effects=tables.effect_table(report),
-            tests=tables.order_tests(report),
-            goals=list(tables.goal_tables(report)),
-            steps=tables.step_table(report),
-            curve_numbers=plot_tables.curve_table(report, short),
-            layer_numbers=plot_tables.layer_tables(report, short),
             data={"charts": {f.name: {"spec": f.spec, "patch": f.patch} for f in drawn}, "themes": THEMES},
-            environment=environment(report),
-            commands=commands(report),
-            spec=spec,
-            spec_url=_as_url(spec),
-            style=_page("report.css"),
+            style=_part("report.css"),
             library=_library(),
             script=script,
             hashes=" ".join(f"'{_hash(text)}'" for text in (_library(), script)),
+            **given,
         )
     )
-    return {"report.html": page}
 
 
 @cache
@@ -75,7 +106,7 @@ def _templates() -> Environment:
     )
 
 
-def _page(name: str) -> str:
+def _part(name: str) -> str:
     return files("pqd_report").joinpath("page", name).read_text(encoding="utf-8")
 
 

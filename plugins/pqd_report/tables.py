@@ -49,10 +49,10 @@ def told(change: Estimate | None) -> str:
     """A change with its interval, and a dot where it is more than noise."""
     if change is None:
         return ""
-    return f"{change.text.removesuffix(' points')} {bounds(change)}".strip() + _dot(change)
+    return f"{change.text.removesuffix(' points')} {bounds(change)}".strip() + dot(change)
 
 
-def _dot(change: Estimate) -> str:
+def dot(change: Estimate) -> str:
     """A mark for what is more than noise, and is seen after rounding."""
     return " ●" if change.beyond_noise and change.text not in UNCHANGED else ""
 
@@ -94,7 +94,7 @@ def _seeds(number: int) -> str:
 
 
 def _short(change: Estimate) -> str:
-    return change.text.removesuffix(" points") + _dot(change)
+    return change.text.removesuffix(" points") + dot(change)
 
 
 def _standing(summary: Summary, letters: Letters) -> Shown:

@@ -117,11 +117,8 @@ def report(
     """Show the report of a finished run, or what differs between two runs."""
     from pqd_core.host.report_command import show, show_both
 
-    if other and (open_ or render):
-        asked = "--open" if open_ else "--render"
-        raise typer.BadParameter("it is for one run; give one run, or leave it out to compare two", param_hint=asked)
     if other:
-        show_both(folder, other, as_json)
+        show_both(folder, other, open_, render, as_json)
     else:
         show(folder, open_, render, as_json)
 

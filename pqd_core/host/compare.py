@@ -45,6 +45,11 @@ class Comparison(Part):
     only_a: list[str] = Field(description="Pipelines on runtimes that only the first run has.")
     only_b: list[str] = Field(description="And only the second.")
 
+    @property
+    def cautions(self) -> list[str]:
+        """What to think of in reading it."""
+        return [IN_TWO_RUNS] if any(pair.metric.endswith("_ms") for pair in self.pairs) else []
+
 
 def compare_runs(a: Report, b: Report) -> Comparison:
     """The comparison of two reports; differences in results are paired by seed where both have the seed."""
@@ -111,8 +116,7 @@ def comparison_text(found: Comparison) -> Iterator[str]:
     for place, pairs in _by_place(found.pairs).items():
         yield place
         yield from (f"  {short_metric(p.metric)}: {p.a} -> {p.b}{_change(p.change)}" for p in pairs)
-    if any(pair.metric.endswith("_ms") for pair in found.pairs):
-        yield IN_TWO_RUNS
+    yield from found.cautions
     for run, only in ((found.a, found.only_a), (found.b, found.only_b)):
         yield from (f"only in {run}: {place}" for place in only)
 

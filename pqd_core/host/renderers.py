@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,10 @@ from pqd_core.host import paths
 from pqd_core.host.errors import StoreError
 from pqd_core.host.log import get_logger
 from pqd_core.host.registry import Owned
+from pqd_core.records import resolve
 
 if TYPE_CHECKING:
+    from pqd_core.host.compare import Comparison
     from pqd_core.host.plugins import Host
     from pqd_core.report import Report
 
@@ -35,16 +37,27 @@ def render_files(report: Report, folder: Path, renderers: Iterable[Owned[Any]]) 
     Raises:
         StoreError: the folder cannot be written.
     """
-    failed = []
-    for owned in renderers:
-        try:
-            _write(owned.record.implementation()(report), folder)
-        except StoreError:
-            raise
-        except (Exception, SystemExit) as error:
-            get_logger("pqd.report").exception("renderer failed", renderer=owned.full_name)
-            failed.append(f"{owned.record.file} is not written: renderer {owned.full_name} failed: {error!r}")
-    return failed
+    return [problem for owned in renderers for problem in _render(owned, owned.record.load, report, folder)]
+
+
+def render_comparison(found: Comparison, folder: Path, renderers: Iterable[Owned[Any]]) -> list[str]:
+    """What each of `renderers` that can makes of two runs is in `folder`; a sentence for each that failed.
+
+    Raises:
+        StoreError: the folder cannot be written.
+    """
+    able = (owned for owned in renderers if owned.record.compare)
+    return [problem for owned in able for problem in _render(owned, owned.record.compare, found, folder)]
+
+
+def _render(owned: Owned[Any], load: Any, given: Report | Comparison, folder: Path) -> Iterator[str]:
+    try:
+        _write(resolve(load)(given), folder)
+    except StoreError:
+        raise
+    except (Exception, SystemExit) as error:
+        get_logger("pqd.report").exception("renderer failed", renderer=owned.full_name)
+        yield f"{owned.record.file} is not written: renderer {owned.full_name} failed: {error!r}"
 
 
 def _write(files: Mapping[str, str | bytes], folder: Path) -> None:

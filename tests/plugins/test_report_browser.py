@@ -60,6 +60,28 @@ def test_a_run_of_one_pipeline_and_one_seed_opens_as_well(window: Browser, tmp_p
     assert window.console() == []
 
 
+@pytest.mark.parametrize(("width", "dark"), [(1280, False), (390, True)])
+def test_two_runs_have_a_page_whose_marks_are_reached(window: Browser, tmp_path: Path, width: int, dark: bool) -> None:
+    from pqd_core.host.compare import compare_runs
+    from pqd_report.html import render_comparison
+
+    hostile = "<script>document.title = 'taken'</script>"
+    one, other = study((0, 1, 2)), study((0, 1, 2), base=0.92, pipelines=[(), ("magnitude",), ("int8-qat",)])
+    one.spec["description"] = hostile
+    (tmp_path / "report.html").write_text(render_comparison(compare_runs(one, other))["report.html"], encoding="utf-8")
+    window.look(tmp_path / "report.html", width, dark)
+    assert window.console() == []
+    assert window.requests() == [(tmp_path / "report.html").resolve().as_uri()]
+    assert window.run("return document.documentElement.scrollWidth") <= width
+    assert hostile in window.run("return document.querySelector('main').textContent")
+    marks = '#change-accuracy-onnxruntime .role-mark [role="graphics-symbol"][aria-label]'
+    assert window.run(f"return document.querySelectorAll('{marks}').length") == 3
+    window.run(f"document.querySelector('{marks}').focus()")
+    assert window.run(TIP).startswith("pipeline: dense baseline\nchange: +2.00 points")
+    assert "magnitude → int8-qat on openvino" in window.run("return document.body.textContent")
+    assert "times of two runs were not measured side by side" in window.run("return document.body.textContent")
+
+
 def test_what_a_stranger_wrote_is_text(window: Browser, page: Path) -> None:
     window.look(page)
     assert window.run("return document.title") == "study · pqd report"
