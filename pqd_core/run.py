@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from pqd_core.artifact import Store
 from pqd_core.context import RunContext
 from pqd_core.host import paths
+from pqd_core.host.environment import usable_cores
 from pqd_core.host.errors import PqdError, Problem
-from pqd_core.host.jobs import check_plugins
+from pqd_core.host.jobs import check_plugins, jobs_that_fit
 from pqd_core.host.log import logging_to
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import Progress, Quiet
@@ -40,7 +41,8 @@ def run(
 
     Writes `report.json`, `results.csv`, the forms of the report that plugins bring, `log.jsonl` and the deployed files
     into `out` (`pqd-runs/<title>` if None). Running again goes on after the last finished step. `jobs` steps and
-    deployments are made side by side, each in a process; what they give does not depend on how many. A step that
+    deployments are made side by side, each in a process, as far as there are cores for their threads; what they give
+    does not depend on how many. A step that
     fails stops those that build on it; the others go on, and the report lists it.
 
     Raises:
@@ -55,6 +57,9 @@ def run(
     if jobs > 1:
         check_plugins(context)
     with logging_to(folder / "log.jsonl", terminal), paths.locked_run(folder), _threads(context.threads):
+        jobs, told = jobs_that_fit(jobs, context.threads, usable_cores()) if jobs > 1 else (jobs, "")
+        if told:
+            context.log.warning(told)
         report = Walk(context, folder, jobs, terminal).report()
         publish(report, folder, host)
         if failed := host.tell("pqd_run_finished", report=report):

@@ -16,9 +16,11 @@ from processes import Process
 from test_bad_input import check_store, outcome, read, undisturbed, wait_for
 
 from pqd_core.artifact import Store, read_manifest
-from pqd_core.host.side_by_side import crowding
+from pqd_core.host.environment import usable_cores
+from pqd_core.host.jobs import jobs_that_fit
 
 pytestmark = [
+    pytest.mark.skipif(usable_cores() < 2, reason="jobs are made side by side where there are two cores"),
     pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="looks for child processes in /proc"),
     pytest.mark.xdist_group("jobs"),
 ]
@@ -142,16 +144,41 @@ def test_what_the_store_holds_is_found_without_another_process(pqd: Start, quick
 
 
 @pytest.mark.parametrize(
-    ("jobs", "threads", "cores", "told"),
+    ("jobs", "threads", "cores", "fit", "told"),
     [
-        (2, 1, 2, ""),
-        (2, 2, 2, "2 jobs of 2 threads share 2 cores; --set threads=1 may be faster"),
-        (99, 1, 2, "99 jobs of 1 thread share 2 cores; --jobs 2 may be faster"),
-        (99, 4, 4, "99 jobs of 4 threads share 4 cores; --jobs 4 --set threads=1 may be faster"),
+        (2, 1, 2, 2, ""),
+        (1, 4, 2, 1, ""),
+        (
+            2,
+            2,
+            2,
+            1,
+            "2 jobs of 2 threads need 4 cores, of which here are 2: 1 job at a time; --set threads=1 lets 2 work at once",
+        ),
+        (99, 1, 2, 2, "99 jobs of 1 thread need 99 cores, of which here are 2: 2 jobs at a time"),
+        (
+            4,
+            3,
+            8,
+            2,
+            "4 jobs of 3 threads need 12 cores, of which here are 8: 2 jobs at a time; --set threads=2 lets 4 work at once",
+        ),
+        (2, 1, 1, 1, "2 jobs of 1 thread need 2 cores, of which here is 1: 1 job at a time"),
     ],
 )
-def test_more_jobs_than_cores_are_told_with_what_helps(jobs: int, threads: int, cores: int, told: str) -> None:
-    assert crowding(jobs, threads, cores) == told
+def test_no_more_jobs_are_started_than_have_cores_for_their_threads(
+    jobs: int, threads: int, cores: int, fit: int, told: str
+) -> None:
+    assert jobs_that_fit(jobs, threads, cores) == (fit, told)
+
+
+def test_jobs_that_do_not_fit_are_told_and_the_run_goes_on_with_fewer(pqd: Start, quick: Path, tmp_path: Path) -> None:
+    cores = usable_cores()
+    process = pqd("run", quick, "--out", "out", "--jobs", "2", "--set", f"threads={cores}", "--set", "seeds=0")
+    assert process.wait() == 0, process.output
+    assert f"2 jobs of {cores} thread" in process.output
+    assert "1 job at a time" in process.output
+    assert " at once: " not in process.output
 
 
 def test_a_process_that_dies_is_a_step_that_failed_and_the_other_branches_go_on(

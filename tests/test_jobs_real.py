@@ -20,8 +20,10 @@ from test_bad_input import check_store, outcome, read
 from test_jobs import children, gone
 
 from pqd_core.artifact import Store, read_manifest
+from pqd_core.host.environment import usable_cores
 
 pytestmark = [
+    pytest.mark.skipif(usable_cores() < 2, reason="jobs are made side by side where there are two cores"),
     pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="looks for child processes in /proc"),
     pytest.mark.slow,
 ]

@@ -21,6 +21,7 @@ from attrs import define
 
 from pqd_core.context import RunContext
 from pqd_core.host.errors import Problem, SpecError
+from pqd_core.host.words import counted
 
 BEGIN = (
     "import json, sys; sys.path[:] = json.loads(sys.stdin.readline()); from pqd_core.host.worker import main; main()"
@@ -164,6 +165,21 @@ class Crew:
             self.idle.append(worker)
         if task:
             yield task, message
+
+
+def jobs_that_fit(jobs: int, threads: int, cores: int) -> tuple[int, str]:
+    """As many of the jobs as have cores for their threads, at least one; and what to tell a person who asked for more.
+
+    More of them would be slower than fewer, and results do not depend on how many there are.
+    """
+    fit = max(1, min(jobs, cores // threads))
+    if fit == jobs:
+        return jobs, ""
+    more = (
+        f"; --set threads={max(1, cores // jobs)} lets {min(jobs, cores)} work at once" if threads > 1 < cores else ""
+    )
+    asked = f"{counted(jobs, 'job')} of {counted(threads, 'thread')} need {jobs * threads} cores, of which here {'is' if cores == 1 else 'are'} {cores}"
+    return fit, f"{asked}: {counted(fit, 'job')} at a time{more}"
 
 
 def check_plugins(context: RunContext) -> None:

@@ -10,11 +10,9 @@ from typing import TYPE_CHECKING
 from pqd_core.deploy import deployment_key, where_deployed
 from pqd_core.host import errors
 from pqd_core.host.entries import Entry
-from pqd_core.host.environment import usable_cores
 from pqd_core.host.errors import PqdError, Problem
 from pqd_core.host.jobs import Crew, Message, Task
 from pqd_core.host.pieces import Made, step_error
-from pqd_core.host.words import counted
 from pqd_core.plan import Step
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ def make_side_by_side(walk: Walk, log: Path) -> None:
     Deployments fill the time in which no step is ready. Measuring is left to the caller, who is then alone with it.
     """
     context, doing = walk.context, dict[Task, str]()
-    _warn_of_crowding(walk)
     _find(walk)
     with closing(Crew(context, log, walk.jobs).carry_out(_tasks(walk))) as messages:
         for task, message in messages:
@@ -65,21 +62,6 @@ def _tasks(walk: Walk) -> dict[Task, list[Task]]:
 def _undeployed(walk: Walk, step: Step) -> list[Entry]:
     """The runtimes for which the store holds no file of `step`."""
     return [r for r in walk.runtimes if not walk.context.store.has("deployed", deployment_key(step, r))]
-
-
-def _warn_of_crowding(walk: Walk) -> None:
-    if told := crowding(walk.jobs, walk.context.threads, usable_cores()):
-        walk.context.log.warning(told)
-
-
-def crowding(jobs: int, threads: int, cores: int) -> str:
-    """What to tell a person whose jobs are more than the cores can do at once; empty if they are not."""
-    if jobs * threads <= cores:
-        return ""
-    fewer = [f"--jobs {cores}"] if jobs > cores else []
-    fewer += [f"--set threads={max(1, cores // jobs)}"] if threads > 1 else []
-    shared = f"{counted(jobs, 'job')} of {counted(threads, 'thread')} share {counted(cores, 'core')}"
-    return f"{shared}; {' '.join(fewer)} may be faster"
 
 
 def _of_step(walk: Walk, step: Step, message: Message) -> None:
