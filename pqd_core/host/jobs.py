@@ -175,11 +175,11 @@ def jobs_that_fit(jobs: int, threads: int, cores: int) -> tuple[int, str]:
     fit = max(1, min(jobs, cores // threads))
     if fit == jobs:
         return jobs, ""
-    more = (
-        f"; --set threads={max(1, cores // jobs)} lets {min(jobs, cores)} work at once" if threads > 1 < cores else ""
-    )
-    asked = f"{counted(jobs, 'job')} of {counted(threads, 'thread')} need {jobs * threads} cores, of which here {'is' if cores == 1 else 'are'} {cores}"
-    return fit, f"{asked}: {counted(fit, 'job')} at a time{more}"
+    more = ""
+    if threads > 1 < cores:
+        more = f"; --set threads={max(1, cores // jobs)} lets {min(jobs, cores)} work at once"
+    asked = f"{counted(jobs, 'job')} of {counted(threads, 'thread')} need {jobs * threads} cores"
+    return fit, f"{asked}; on {counted(cores, 'core')}, {counted(fit, 'job')} at a time{more}"
 
 
 def check_plugins(context: RunContext) -> None:
