@@ -12,7 +12,7 @@ from attrs import frozen
 
 from pqd_core.facts import BASELINE_FACTS
 from pqd_core.host.entries import Entry
-from pqd_core.host.errors import PlanError, Problem
+from pqd_core.host.errors import PlanError, Problem, did_you_mean
 from pqd_core.host.keys import canonical_json
 from pqd_core.legal import check_order, in_words, nearest_legal_order, why_illegal
 from pqd_core.spec import Spec, Study
@@ -33,8 +33,11 @@ def ask(spec: Spec) -> Asked:
     """The pipelines that `spec.study` means, equal ones once.
 
     Raises:
-        PlanError: the written order is illegal, no order is legal, or there are more than `max_pipelines`.
+        PlanError: a written order is illegal, a name is unknown, no order is legal, or there are more than
+            `max_pipelines`.
     """
+    if spec.pipelines:
+        return Asked(tuple(dict.fromkeys(_named(spec))))
     whole = tuple(range(len(spec.stages)))
     if spec.study == "auto" and (order := nearest_legal_order(spec.stages)):
         return Asked((order,), _changed(spec.stages, order))
@@ -49,10 +52,29 @@ def ask(spec: Spec) -> Asked:
     return Asked(tuple(Arrangements(spec, spec.study)), _left_out(spec, outlook))
 
 
+def _named(spec: Spec) -> Iterator[Pipeline]:
+    """The pipelines that the spec names; problems of all of them at once."""
+    names, problems = stage_names(spec), list[Problem]()
+    if spec.study != "as-written":
+        what = f"are named, and study: {spec.study} means others"
+        problems.append(Problem("pipelines", what, "leave one of the two out"))
+    for number, pipeline in enumerate(spec.pipelines):
+        where = f"pipelines.{number}"
+        unknown = [(i, name) for i, name in enumerate(pipeline) if name not in names]
+        problems += [Problem(f"{where}.{i}", f"no stage is '{name}'", did_you_mean(name, names)) for i, name in unknown]
+        if unknown:
+            continue
+        if why := why_illegal([spec.stages[names.index(name)] for name in pipeline]):
+            problems.append(Problem(where, why, "name the stages in another order, or leave one out"))
+        yield tuple(names.index(name) for name in pipeline)
+    if problems:
+        raise PlanError(*problems)
+
+
 def stage_names(spec: Spec) -> list[str]:
     """A name for each stage, in which stages that differ differ: `magnitude@3` is the one written third."""
     names = [stage.name for stage in spec.stages]
-    if spec.study in ("as-written", "auto"):
+    if spec.study in ("as-written", "auto") and not spec.pipelines:
         return names  # one pipeline: its beginnings are told apart by their length
     alike = kinds(spec)
     variants = {name: {alike[i] for i, other in enumerate(names) if other == name} for name in names}

@@ -80,6 +80,40 @@ def test_no_stages_are_the_baseline_whatever_the_study(bench: Bench, study: str)
     assert asked(planned(bench, study)) == ["baseline"]
 
 
+# --- pipelines by name
+
+
+def test_named_pipelines_run_alternatives_of_one_place_from_one_baseline(bench: Bench) -> None:
+    named = [["nudge@1", "toy-tune"], ["nudge@3", "toy-tune"], ["nudge@1", "toy-tune"]]
+    plan = planned(bench, "as-written", *THREE, pipelines=named)
+    assert asked(plan) == ["nudge@1+toy-tune", "nudge@3+toy-tune"]
+    assert plan.steps[0].label == "baseline"
+    assert plan.shared.stage_runs == 4
+    assert plan.spec.title.endswith("3-pipelines")
+
+
+def test_named_pipelines_have_the_keys_that_they_have_alone(bench: Bench) -> None:
+    stages = [{"use": "nudge", "by": 0.5, "epochs": 1}, {"use": "toy-tune", "epochs": 2}]
+    alone = planned(bench, "as-written", *stages)
+    named = planned(bench, "as-written", "bulky", *stages, pipelines=[["nudge", "toy-tune"]])
+    assert named.pipelines == alone.pipelines
+
+
+def test_every_mistake_in_named_pipelines_is_told_at_once(ordered: Bench) -> None:
+    with pytest.raises(PlanError) as error:
+        planned(ordered, "as-written", "cut", "trace", pipelines=[["cutt"], ["trace", "cut"], ["cut"]])
+    assert str(error.value).splitlines() == [
+        "pipelines.0.0: no stage is 'cutt'; did you mean cut?",
+        "pipelines.1: step 2, cut, needs a model that is plain-modules, which step 1, trace, ended; "
+        "name the stages in another order, or leave one out",
+    ]
+
+
+def test_a_study_and_named_pipelines_contradict_each_other(bench: Bench) -> None:
+    with pytest.raises(PlanError, match="study: full means others; leave one of the two out"):
+        planned(bench, "full", *THREE, pipelines=[["toy-tune"]])
+
+
 # --- more than the cap
 
 

@@ -45,7 +45,8 @@ def _run(asked: Spec, out: Path | None, store: Path | None, remeasure: bool, job
 
 
 def _headline(asked: Spec) -> str:
-    stages = " -> ".join(stage.name for stage in asked.stages) or "baseline only"
+    written = [stage.name for stage in asked.stages]
+    stages = " and ".join(" -> ".join(names) for names in asked.pipelines or (written,)) or "baseline only"
     study = "" if asked.study == "as-written" else f", study {asked.study}"
     return stages + study + (f", {len(asked.seeds)} seeds" if len(asked.seeds) > 1 else "")
 
