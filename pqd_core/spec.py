@@ -147,12 +147,7 @@ class Spec(Settings):
         description="Which pipelines to run: the written one, the legal order nearest to it (auto), every legal order "
         "of all stages, every subset in the written order, or every legal order of every subset (full).",
     )
-    pipelines: tuple[tuple[str, ...], ...] = Field(
-        (),
-        max_length=1000,
-        description="The pipelines to run in place of a study's, each by the names of its stages: for stages that are "
-        "alternatives to one another.",
-    )
+    pipelines: tuple[tuple[str, ...], ...] = Field((), description="Named by their stages' names; in place of a study.")
     max_pipelines: int = Field(64, ge=1, description="A study of more pipelines than this is refused, never cut.")
     budget: Budget = Field(Budget(), description="Epochs for the stages that name none of their own.")
     runtimes: tuple[RuntimeEntry, ...] | None = Field(
@@ -222,8 +217,8 @@ class Spec(Settings):
     def title(self) -> str:
         """The name, or one made from backbone, dataset, stages and what is studied; safe as a folder's name."""
         parts = [self.backbone.name, self.dataset.name, *(stage.name for stage in self.stages)]
-        parts += [] if self.study == "as-written" else [self.study]
         parts += [f"{len(self.pipelines)}-pipelines"] if self.pipelines else []
+        parts += [] if self.study == "as-written" else [self.study]
         return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name or "-".join(parts)).strip("-.")[:80] or "run"
 
     @property

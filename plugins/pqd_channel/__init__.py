@@ -28,8 +28,8 @@ class ChannelSettings(Settings):
     scope: Literal["global", "layer"] = Field(
         "global", description="Compare channels over all layers, or take the same share of each layer."
     )
-    multiple: int = Field(8, ge=1, description="Widths stay multiples of this; integer kernels work on groups of 8.")
-    min_width: int = Field(8, ge=1, description="Channels that each layer keeps at least.")
+    multiple: int = Field(16, ge=1, description="Widths stay multiples of this; integer kernels work on groups of 16.")
+    min_width: int = Field(16, ge=1, description="Channels that each layer keeps at least.")
     include: tuple[str, ...] = Field(("*",), description="Globs over layer names: whose output channels may go.")
     exclude: tuple[str, ...] = Field((), description="Globs over layer names: whose output channels stay.")
     rounds: int = Field(1, ge=1, le=100, description="Prune in so many rounds, each with its share of the epochs.")
@@ -46,5 +46,6 @@ def pqd_stages() -> Iterable[StageDef]:
         settings=ChannelSettings,
         needs=("trainable", "plain-modules"),
         gives=(NARROW,),
+        version="2",
         load="pqd_channel.channel",
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from attrs import frozen
 from torch import Tensor
@@ -21,6 +22,8 @@ class Block:
     group: int
     gone: int
     """Channels that the group has lost after it."""
+    size: int
+    """How many of them went with it."""
 
 
 def choose_channels(
@@ -36,10 +39,11 @@ def choose_channels(
         PqdError: even the narrowest allowed network has more work.
     """
     gone = [0] * len(groups)
-    blocks = [block for i, scores in enumerate(worth) for block in _blocks(i, scores, settings)]
-    for block in sorted(blocks):
+    blocks = sorted(block for i, scores in enumerate(worth) for block in _blocks(i, scores, settings))
+    for taken, block in enumerate(blocks, 1):
         gone[block.group] = block.gone
         if macs(work, groups, gone) <= most_macs:
+            gone = _given_back(blocks[:taken], gone, lambda fewer: macs(work, groups, fewer) <= most_macs)
             return {
                 group.root: sorted(scores.argsort(stable=True)[:count].tolist())
                 for group, scores, count in zip(groups, worth, gone, strict=True)
@@ -47,8 +51,19 @@ def choose_channels(
             }
     least, total = macs(work, groups, gone), macs(work, groups, [0] * len(groups))
     what = f"{most_macs:.3g} multiply-adds cannot be reached: the narrowest allowed network has {least:.3g}"
-    hint = f"of {total:.3g} now; lower min_width or multiple, exclude less, or ask for more macs"
+    share = math.ceil(least / total * 100) / 100
+    hint = f"of {total:.3g} now; ask for macs: {share:g}, lower min_width or multiple, or exclude less"
     raise PqdError(Problem(f"{WHERE}.macs", what, hint))
+
+
+def _given_back(taken: Sequence[Block], gone: Sequence[int], fits: Callable[[Sequence[int]], bool]) -> list[int]:
+    """`gone`, less what the last and largest steps took too much: the most important blocks return first."""
+    kept = list(gone)
+    for block in reversed(taken):
+        fewer = [block.gone - block.size if i == block.group else count for i, count in enumerate(kept)]
+        if kept[block.group] == block.gone and fits(fewer):
+            kept = fewer
+    return kept
 
 
 def _blocks(group: int, worth: Tensor, settings: ChannelSettings) -> Iterator[Block]:
@@ -57,5 +72,6 @@ def _blocks(group: int, worth: Tensor, settings: ChannelSettings) -> Iterator[Bl
     size = len(worth) % settings.multiple or settings.multiple
     while len(worth) - gone - size >= settings.min_width:
         key = float(ascending[gone : gone + size].mean())
-        gone, size = gone + size, settings.multiple
-        yield Block(gone / len(worth) if settings.scope == "layer" else key, group, gone)
+        gone += size
+        yield Block(gone / len(worth) if settings.scope == "layer" else key, group, gone, size)
+        size = settings.multiple
