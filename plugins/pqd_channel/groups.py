@@ -13,12 +13,16 @@ import torch
 import torch_pruning as tp
 from attrs import frozen
 from torch import Tensor, nn
+from torch_pruning._helpers import _HybridIndex
+from torch_pruning.dependency.index_mapping import update_index_mapping
 
 from pqd_channel.narrow import CONVOLUTIONS, RESIZABLE
 from pqd_core import PqdError, Problem
 
 LAYERS = (*CONVOLUTIONS, nn.Linear)
 WHERE = "channel"
+MOST = 20_000
+"""As many numbers may one channel become where an image is flattened."""
 
 
 @frozen(eq=False)
@@ -42,10 +46,40 @@ def dependencies(model: nn.Module, example: Tensor) -> tp.DependencyGraph:
     """
     model.eval()
     try:
-        return tp.DependencyGraph().build_dependency(model, example, verbose=False)
+        graph = tp.DependencyGraph().build_dependency(model, example, verbose=False)
+        _check_views(graph)
+        return graph
     except Exception as error:  # the network's own code runs, and the library meets shapes it does not know
         what = f"what depends on what in a {type(model).__name__} cannot be found ({type(error).__name__}: {error})"
         raise PqdError(Problem(WHERE, what, "this network needs magnitude or n-m, which change no shape")) from error
+
+
+def _check_views(graph: tp.DependencyGraph) -> None:
+    """One channel is followed from each layer through all that depends on it, as Torch-Pruning would follow them all.
+
+    Raises:
+        ValueError: it becomes ever more of them. Torch-Pruning takes a view that splits places as if it split
+            channels; windows of attention are cut out by many such views, and its search would not end.
+    """
+    update_index_mapping(graph)
+    for layer in [part for part in graph.module2node if isinstance(part, LAYERS)]:
+        start = (graph.module2node[layer], graph.get_pruner_of_module(layer).prune_out_channels, (_HybridIndex(0, 0),))
+        waiting, seen = [start], {start}
+        while waiting:
+            node, handler, channels = waiting.pop()
+            for dep in filter(lambda dep: dep.is_triggered_by(handler), node.dependencies):
+                there = dep.target, dep.handler, _mapped(dep, channels)
+                if there[-1] and there not in seen:
+                    seen.add(there)
+                    waiting.append(there)
+
+
+def _mapped(dep: Any, channels: tuple[Any, ...]) -> tuple[Any, ...]:
+    for mapping in filter(None, dep.index_mapping):
+        channels = tuple(mapping(channels))
+        if len(channels) > MOST:
+            raise ValueError(f"by its views one channel becomes more than {MOST:,}")
+    return channels
 
 
 def prunable_groups(

@@ -12,13 +12,14 @@ from stage_kit import BRIEF, INFO, LAYERS, SmallResidual, context, images, netwo
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
+from torchvision.models import SwinTransformer
 
 from pqd_channel import ChannelSettings, channel, pqd_stages
 from pqd_channel.choose import choose_channels
-from pqd_channel.groups import dependencies, prunable_groups, worth
+from pqd_channel.groups import Group, dependencies, prunable_groups, worth
 from pqd_channel.narrow import probe, resize
 from pqd_channel.remove import remove
-from pqd_channel.work import macs, measure_work
+from pqd_channel.work import Work, macs, measure_work
 from pqd_core import PqdError, StageContext
 from pqd_core.facts import probe_sparse
 from pqd_prune import MagnitudeSettings, magnitude
@@ -97,6 +98,27 @@ def test_work_that_cannot_be_reached_is_refused_before_training() -> None:
     assert "min_width" in error.value.problems[0].hint
     assert around.history == []
     assert "narrow" not in around.facts
+
+
+def test_a_refused_share_is_told_with_the_least_one_that_can_be_asked() -> None:
+    with pytest.raises(PqdError) as error:
+        narrowed(network(width=16), macs=0.1, multiple=8, min_width=8)
+    share = float(error.value.problems[0].hint.split("macs: ")[1].split(",")[0])
+    narrowed(network(width=16), macs=share, multiple=8, min_width=8)
+
+
+def test_channels_whose_work_the_last_step_made_good_are_given_back() -> None:
+    groups = [Group(root, 16, {(root, "out"): 1}, None) for root in ("light", "heavy")]
+    work = {"light": Work(1, 16, 1, False), "heavy": Work(100, 16, 1, False)}
+    worth = [torch.full((16,), 0.5), torch.ones(16)]
+    removed = choose_channels(groups, worth, work, 900, ChannelSettings(multiple=8, min_width=8))
+    assert removed == {"heavy": list(range(8))}
+
+
+def test_windows_of_attention_are_refused_at_once() -> None:
+    model = SwinTransformer([4, 4], 24, [2, 2], [3, 6], [7, 7], num_classes=10)
+    with pytest.raises(PqdError, match=r"one channel becomes more than 20,000.*magnitude or n-m"):
+        dependencies(model, torch.zeros(2, 3, 64, 64))
 
 
 # --- which channels go

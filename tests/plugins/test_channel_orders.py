@@ -114,7 +114,8 @@ def test_only_a_network_of_modules_can_be_narrowed(order: tuple[str, ...]) -> No
 
 
 def test_a_narrowed_quantized_network_is_deployed_with_less_work(tmp_path: Path) -> None:
-    report = run(asked({"use": "channel", "macs": 0.6, "multiple": 8, "min_width": 8}, "int8-qat"), tmp_path / "run", store=tmp_path / "store")
+    spec = asked({"use": "channel", "macs": 0.6, "multiple": 8, "min_width": 8}, "int8-qat")
+    report = run(spec, tmp_path / "run", store=tmp_path / "store")
     assert report.problems == []
     dense, narrowed, quantized = (row.value("macs") for row in report.rows)
     assert dense is not None
