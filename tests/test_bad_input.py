@@ -353,7 +353,13 @@ def outcome(folder: Path) -> Any:
         }
         for row in report["rows"]
     ]
-    steps = [{key: step[key] for key in ("key", "parent", "stage", "epochs", "history")} for step in report["steps"]]
+    steps = [
+        {
+            **{key: step[key] for key in ("key", "parent", "stage", "epochs")},
+            "history": [{name: entry[name] for name in entry.keys() - {"seconds"}} for entry in step["history"]],
+        }
+        for step in report["steps"]
+    ]
     return rows, steps, report["problems"], report["complete"]
 
 

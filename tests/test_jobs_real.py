@@ -11,6 +11,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def test_a_study_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
     rng, out, kills, ended = random.Random(3), tmp_path / "out", 0, 0
     while kills < KILLS:
         process = quickstart(pqd, out, 2)
-        time.sleep(rng.uniform(2.0, 25.0))
+        _wait_for_lines(process, rng.randint(2, 14))
+        time.sleep(rng.uniform(0.0, 2.0))
         everything = [process.pid, *children(process.pid)]
         if _kill_groups(everything):
             kills += 1
@@ -108,14 +110,26 @@ def test_a_study_that_is_killed_at_random_moments_ends_as_if_it_had_not_been(
     print(f"{kills} kills, {ended + 1} studies ended")  # noqa: T201
 
 
+def _wait_for_lines(process: Process, lines: int) -> None:
+    """Until it has told so much, whatever the machine's speed, or has ended."""
+    while process.output.count("\n") < lines and _runs(process.pid):
+        time.sleep(0.05)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except FileNotFoundError:
+        return False
+
+
 def _kill_groups(pids: list[int]) -> bool:
     """SIGKILL for the run's group of processes, and for those of the processes that it had started; false if the run
     had ended."""
-    try:
-        if "State:\tZ" in Path(f"/proc/{pids[0]}/status").read_text():
-            return False
-        for pid in pids:
-            os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, FileNotFoundError):
+    if not _runs(pids[0]):
         return False
+    os.killpg(pids[0], signal.SIGKILL)
+    for pid in pids[1:]:
+        with suppress(ProcessLookupError):  # it ended when it saw that the first one was gone
+            os.killpg(pid, signal.SIGKILL)
     return True
