@@ -24,7 +24,6 @@ class Goal(Settings):
     max_accuracy_drop: float | None = Field(
         None,
         ge=0,
-        le=1,
         validation_alias=AliasChoices("max_accuracy_drop", "max-accuracy-drop"),
         description="Largest loss of accuracy against the dense network, as a share (0.01 is one point); any if unset.",
     )
@@ -68,7 +67,12 @@ def _mistakes(goal: Goal, name: str, metrics: dict[str, MetricDef], runtimes: li
         found["metric"] = f"'{goal.metric}' is not measured here; {did_you_mean(goal.metric, known)}"
     elif metrics[name].better == "neither":
         found["metric"] = f"neither more nor less {goal.metric} is better by itself; choose another metric"
-    if goal.max_accuracy_drop is not None and ACCURACY not in metrics:
+    drop = goal.max_accuracy_drop
+    if drop is not None and drop >= 1:
+        found["max_accuracy_drop"] = (
+            f"{drop:g} is {drop * 100:g} points of accuracy; write 0.01 for one, or leave it out"
+        )
+    if drop is not None and ACCURACY not in metrics:
         found["max_accuracy_drop"] = "accuracy is not measured here; add its measurer to 'measure'"
     if goal.runtime not in (None, *runtimes):
         found["runtime"] = f"'{goal.runtime}' is not deployed to; {did_you_mean(str(goal.runtime), runtimes)}"

@@ -223,7 +223,7 @@ def test_a_setting_of_the_wrong_type_is_refused_at_its_place(parse: Any, value: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stages": "nudge"}, "stages: expected a list"),
+        ({"stages": "nudge"}, "stages: expected a list; write [nudge]"),
         ({"stages": None}, "stages: expected a list"),
         ({"stages": {"0": "nudge"}}, "stages: expected a list"),
         ({"budget": 10}, "budget: expected a mapping of keys to values"),
@@ -386,6 +386,10 @@ def test_one_goal_or_several_may_be_given_and_a_metric_without_its_unit(parse: A
     [
         ({"goals": {"metric": "sise"}}, "goals.0.metric: 'sise' is not measured here; did you mean size?"),
         ({"goals": [{"metric": "{x}"}]}, "goals.0.metric: '{x}' is not measured here; known: accuracy, size"),
+        (
+            {"goals": {"metric": "size", "max-accuracy-drop": 2}},
+            "goals.0.max_accuracy_drop: 2 is 200 points of accuracy; write 0.01 for one, or leave it out",
+        ),
         (
             {"goals": {"metric": "size", "max_accuracy_drop": 0.1}, "measure": ["light-size"]},
             "goals.0.max_accuracy_drop: accuracy is not measured here; add its measurer to 'measure'",

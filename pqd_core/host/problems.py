@@ -22,8 +22,14 @@ def unknown_keys_named(error: ValidationError, model: type[BaseModel]) -> list[E
             *path, key = problem["loc"]
             problem["type"] = "unknown_key"
             problem["msg"] = f"unknown key; {did_you_mean(str(key), _keys_at(model, path))}"
-        problem["msg"] = PLAINLY.get(problem["type"], problem["msg"])
+        problem["msg"] = PLAINLY.get(problem["type"], problem["msg"]) + _as_a_list(problem)
     return details
+
+
+def _as_a_list(problem: ErrorDetails) -> str:
+    """How to write one thing where a list is expected."""
+    given = problem["input"]
+    return f"; write [{given}]" if problem["type"] == "tuple_type" and isinstance(given, str | int | float) else ""
 
 
 def to_problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
