@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import light
 import pytest
 from attrs import define
 from bench import Bench, light_spec, names
@@ -325,6 +326,8 @@ def test_plugins_shows_who_brought_what_and_who_failed(call: Call, host: Host) -
     assert "  stage: nudge, bulky" in short
     assert "  failed to load; see pqd plugins -v" in short
     assert "  stage nudge: Adds noise." in long
+    assert light.__doc__.splitlines()[0] in long
+    assert light.__doc__.splitlines()[0] not in short
     assert "  hooks: pqd_measurers, pqd_runtimes, pqd_stages" in long
     assert "  failed to load: ImportError: no such thing" in long
     found = {plugin["name"]: plugin for plugin in json.loads(call("plugins", "--json").out)}

@@ -108,4 +108,6 @@ def pqd_check_plan(plan: Plan) -> Iterable[Problem]:
 @hookimpl
 def pqd_checkups() -> Iterable[CheckupDef]:
     """Whether this CPU's INT8 arithmetic is exact."""
-    yield CheckupDef(name="int8", summary="Whether sums saturate.", load="pqd_int8.checkups:saturation")
+    yield CheckupDef(
+        name="int8", summary="Whether this CPU adds INT8 products up exactly.", load="pqd_int8.checkups:saturation"
+    )

@@ -99,9 +99,11 @@ def pqd_commands() -> list[CommandDef]:
 def pqd_checkups() -> list[CheckupDef]:
     """What spoils measurements, and what can be measured."""
     return [
-        CheckupDef(name="noise", summary="How far identical work spreads.", load="pqd_measure.checkups:noise"),
-        CheckupDef(name="clock", summary="What rules the CPU's clock.", load="pqd_measure.checkups:clock"),
-        CheckupDef(name="energy", summary="Energy counters.", load="pqd_measure.checkups:energy"),
+        CheckupDef(
+            name="noise", summary="How far times of identical work lie apart here.", load="pqd_measure.checkups:noise"
+        ),
+        CheckupDef(name="clock", summary="What sets the CPU's clock rate.", load="pqd_measure.checkups:clock"),
+        CheckupDef(name="energy", summary="Whether energy counters can be read.", load="pqd_measure.checkups:energy"),
     ]
 
 

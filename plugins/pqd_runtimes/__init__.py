@@ -92,4 +92,6 @@ def pqd_runtimes() -> Iterable[RuntimeDef]:
 @hookimpl
 def pqd_checkups() -> Iterable[CheckupDef]:
     """Whether the runtimes load."""
-    yield CheckupDef(name="runtimes", summary="The runtimes and their versions.", load="pqd_runtimes.checkups:runtimes")
+    yield CheckupDef(
+        name="runtimes", summary="Which runtimes load, and their versions.", load="pqd_runtimes.checkups:runtimes"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from pqd_core.host.plugins import Host
@@ -24,10 +25,12 @@ def plugins_json(host: Host) -> list[dict[str, Any]]:
 
 
 def plugins_text(host: Host, verbose: bool) -> str:
-    """A paragraph per plugin; with `verbose`, its hooks, a sentence on all it brings, and why it failed."""
+    """A paragraph per plugin; with `verbose`, what it is, its hooks, a sentence on all it brings, why it failed."""
     lines: list[str] = []
     for plugin in host.plugins:
         lines.append(f"{plugin.name}  ({plugin.distribution} {plugin.version}, {plugin.module})")
+        if verbose and (says := _says_of_itself(plugin.module)):
+            lines.append(f"  {says}")
         if plugin.error:
             lines.append(f"  failed to load: {plugin.error}" if verbose else "  failed to load; see pqd plugins -v")
         for noun, names in plugin.brings.items():
@@ -35,6 +38,12 @@ def plugins_text(host: Host, verbose: bool) -> str:
         if verbose and plugin.hooks:
             lines.append(f"  hooks: {', '.join(plugin.hooks)}")
     return "\n".join(lines) or "no plugin was found"
+
+
+def _says_of_itself(module: str) -> str:
+    """The first line of a plugin's docstring: all that there is on one that only watches."""
+    doc = getattr(sys.modules.get(module), "__doc__", None)
+    return next(iter((doc or "").strip().splitlines()), "")
 
 
 def _brought(host: Host, plugin: str, noun: str, names: tuple[str, ...]) -> list[str]:
