@@ -47,7 +47,7 @@ def test_what_cannot_be_traced_is_refused_before_the_baseline_is_made(bench: Ben
     add_trace(bench)
     with pytest.raises(PlanError, match="trace: Net: cannot be traced; write it otherwise") as error:
         bench.run(bench.spec(stages=["nudge", "trace"]))
-    assert "nothing has been trained; change the network's forward, or leave trace out" in str(error.value)
+    assert "nothing has been trained; change what is named above, or leave trace out" in str(error.value)
     assert steps(bench) == []
 
 

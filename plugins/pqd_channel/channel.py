@@ -14,9 +14,11 @@ left on weights are narrowed with them.
 
 from __future__ import annotations
 
+import copy
+
 import torch
 from attrs import evolve
-from torch import nn
+from torch import Tensor, nn
 
 from pqd_channel import NARROW, ChannelSettings
 from pqd_channel.choose import choose_channels
@@ -30,7 +32,13 @@ TAYLOR_BATCH = 64
 
 
 def restructure(model: nn.Module, settings: ChannelSettings, context: StageContext) -> nn.Module:
-    """The layers are as wide as the evidence says; without any, on the first run, as wide as they were."""
+    """The layers are as wide as the evidence says; without any, on the first run, as wide as they were.
+
+    Raises:
+        PqdError: on the first run, if the network cannot be narrowed, or not so far; whatever its weights are.
+    """
+    if NARROW.name not in context.facts:
+        _try_out(copy.deepcopy(model), settings, context.example)
     return resize(model, context.facts.get(NARROW.name, {}))
 
 
@@ -62,12 +70,10 @@ def share_epochs(epochs: int, rounds: int) -> list[int]:
 
 def narrow(model: nn.Module, target: float, last: float, settings: ChannelSettings, context: StageContext) -> None:
     """The least important channels are gone, so that at most `target` multiply-adds are left; `last` can be reached."""
-    layers = [name for name, part in model.named_modules() if isinstance(part, LAYERS)]
-    allowed = choose_layers(layers, settings.include, settings.exclude, WHERE)
     if settings.importance == "taylor":
         find_gradients(model, settings, context)
     graph = dependencies(model, context.example)
-    groups, whole = prunable_groups(graph, model, allowed)
+    groups, whole = prunable_groups(graph, model, _allowed(model, settings))
     work, scores = measure_work(model, context.example), worth(groups, settings.importance)
     choose_channels(groups, scores, work, last, settings)
     removals = choose_channels(groups, scores, work, target, settings)
@@ -90,6 +96,19 @@ def find_gradients(model: nn.Module, settings: ChannelSettings, context: StageCo
         loss = context.task.loss(model(inputs), targets) * len(batch)
         loss.backward()  # type: ignore[no-untyped-call]
     model.cpu()
+
+
+def _try_out(model: nn.Module, settings: ChannelSettings, example: Tensor) -> None:
+    """Some channels or other can be taken out of `model`, and it still runs."""
+    graph = dependencies(model, example)
+    groups, _ = prunable_groups(graph, model, _allowed(model, settings))
+    work, alike = measure_work(model, example), [torch.ones(group.channels) for group in groups]
+    remove(model, graph, choose_channels(groups, alike, work, macs(work, [], []) * settings.macs, settings), example)
+
+
+def _allowed(model: nn.Module, settings: ChannelSettings) -> list[str]:
+    layers = [name for name, part in model.named_modules() if isinstance(part, LAYERS)]
+    return choose_layers(layers, settings.include, settings.exclude, WHERE)
 
 
 def _macs(model: nn.Module, context: StageContext) -> float:

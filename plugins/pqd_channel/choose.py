@@ -52,7 +52,8 @@ def choose_channels(
     least, total = macs(work, groups, gone), macs(work, groups, [0] * len(groups))
     what = f"{most_macs:.3g} multiply-adds cannot be reached: the narrowest allowed network has {least:.3g}"
     share = math.ceil(least / total * 100) / 100
-    hint = f"of {total:.3g} now; ask for macs: {share:g}, lower min_width or multiple, or exclude less"
+    more = f"ask for macs: {share:g}, or " if share < 1 else ""
+    hint = f"of {total:.3g} now; {more}lower min_width or multiple, or exclude less"
     raise PqdError(Problem(f"{WHERE}.macs", what, hint))
 
 

@@ -11,25 +11,27 @@ from pqd_core.plan import Step
 
 
 def rehearse(context: RunContext) -> None:
-    """Each stage that would make a graph of the network has made one of an untrained copy.
+    """Each stage that has to know the network's modules has been shown an untrained copy.
 
-    Not every network can be traced, and what cannot be traced untrained cannot be traced trained. The copy is thrown
+    Not every network can be traced, or narrowed, and what cannot be untrained cannot be trained. The copy is thrown
     away; a stage that runs on what is in the store already is not tried, as there is nothing to lose.
 
     Raises:
         PlanError: a stage refuses the network, or raises.
     """
-    for step in _tracing(context):
+    for step in _particular(context):
         context.progress.describe(f"trying {step.name} on the untrained network")
         _restructure(step, context)
 
 
-def _tracing(context: RunContext) -> Iterator[Step]:
-    """The first step of each stage, with its settings, that ends `plain-modules` and needs nothing but a network."""
+def _particular(context: RunContext) -> Iterator[Step]:
+    """The first step of each stage, with its settings, that needs or ends `plain-modules` and comes without others."""
     seen = set[str]()
     for step in context.plan.steps:
         stage = step.stage
-        if stage is None or PLAIN_MODULES not in stage.record.ends or not BASELINE_FACTS.issuperset(stage.record.needs):
+        if stage is None or PLAIN_MODULES not in (*stage.record.needs, *stage.record.ends):
+            continue
+        if not BASELINE_FACTS.issuperset(stage.record.needs):
             continue
         asked = repr(stage.flat())
         if asked not in seen and not (step.parent and context.store.find("steps", step.parent)):
@@ -57,4 +59,4 @@ def _told(step: Step, error: BaseException) -> tuple[Problem, ...]:
 
 def _advice(step: Step) -> Problem:
     what = "tried on the untrained network, so nothing has been trained"
-    return Problem(step.name, what, f"change the network's forward, or leave {step.name} out of the stages")
+    return Problem(step.name, what, f"change what is named above, or leave {step.name} out of the stages")

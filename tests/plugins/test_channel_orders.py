@@ -121,3 +121,9 @@ def test_a_narrowed_quantized_network_is_deployed_with_less_work(tmp_path: Path)
     assert dense is not None
     assert narrowed == quantized
     assert 0.45 * dense < (narrowed or 0) <= 0.6 * dense
+
+
+def test_a_share_that_cannot_be_reached_is_refused_before_the_baseline_is_trained(tmp_path: Path) -> None:
+    with pytest.raises(PqdError, match=r"(?s)channel\.macs: .* ask for macs: 0\.\d+.*nothing has been trained"):
+        run(asked({"use": "channel", "macs": 0.1}), tmp_path / "run", store=tmp_path / "store")
+    assert not list((tmp_path / "store" / "steps").glob("*/*/manifest.json"))
