@@ -27,6 +27,7 @@ pytestmark = [
     pytest.mark.skipif(usable_cores() < 2, reason="jobs are made side by side where there are two cores"),
     pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="looks for child processes in /proc"),
     pytest.mark.slow,
+    pytest.mark.timeout(3600),
 ]
 Start = Callable[..., Process]
 KILLS = int(os.environ.get("PQD_TEST_KILLS", "10"))
