@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import torch
@@ -63,6 +64,21 @@ def read_placement(tensor: Tensor) -> Placement:
     try:
         return Placement.model_validate_json(bytes(tensor.cpu().numpy()))
     except ValidationError as error:
-        first = error.errors()[0]
-        what = f"the artifact's list of quantizers is wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise PqdError(Problem(HERE, what, "take the artifact away and run again")) from error
+        raise _wrong("the artifact's list of quantizers", error, "take the artifact away and run again") from error
+
+
+def placement_of(config: Mapping[str, Any]) -> Placement:
+    """What `nncf.torch.get_config` told.
+
+    Raises:
+        PqdError: it is not what NNCF tells of quantizers to 8 bits, in the versions that are known here.
+    """
+    try:
+        return Placement.model_validate(config)
+    except ValidationError as error:
+        raise _wrong("NNCF's list of quantizers", error, "install the version that pqd[nncf] asks for") from error
+
+
+def _wrong(what: str, error: ValidationError, hint: str) -> PqdError:
+    first = error.errors()[0]
+    return PqdError(Problem(HERE, f"{what} is wrong at {'.'.join(map(str, first['loc']))}: {first['msg']}", hint))

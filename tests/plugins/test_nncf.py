@@ -166,7 +166,7 @@ def test_a_chain_of_layers_keeps_its_names_and_its_answers() -> None:
     around = context(epochs=0)
     model = nncf_int8.run(nncf_int8.restructure(layers, BRIEFLY, around), BRIEFLY, around)
     assert {"0.weight", "1.running_mean", "4.bias"} <= set(model.state_dict())
-    assert (model(images()) - expected).abs().mean() < 0.1 * expected.abs().mean()
+    assert (model(images()) - expected).abs().mean() < 0.05 * expected.abs().mean()
 
 
 def test_a_network_that_nncf_cannot_trace_is_refused_with_the_reason() -> None:

@@ -15,7 +15,7 @@ from pqd_core import PqdError, Spec
 from pqd_core.plan import build_plan
 from pqd_nncf import missing_tools
 from pqd_nncf.integers import OnChannelGrid, OnTensorGrid, integer_graph
-from pqd_nncf.placement import LARGEST_BYTES, Placement, read_placement
+from pqd_nncf.placement import LARGEST_BYTES, Placement, placement_of, read_placement
 
 Q = torch.ops.quantized_decomposed
 QUANTIZER = {
@@ -92,6 +92,11 @@ def test_a_placement_is_read_as_it_was_written() -> None:
 def test_a_placement_of_anything_but_int8_quantizers_is_refused(changes: dict[str, object], where: str) -> None:
     with pytest.raises(PqdError, match=where):
         read_placement(placement(**changes))
+
+
+def test_what_another_version_of_nncf_might_tell_is_refused_with_the_place() -> None:
+    with pytest.raises(PqdError, match=r"compression_state.0.module_cls_name: .*; install the version"):
+        placement_of({"compression_state": [{**QUANTIZER, "module_cls_name": "Quantizer"}]})
 
 
 @pytest.mark.parametrize(
