@@ -65,6 +65,8 @@ class MeasureContext:
     """What another process needs to open a file: the runtime's `load` path, the file, its settings."""
     execution: Callable[[Deployed], Sequence[Operator] | None] = lambda deployed: None
     """The operators that a file's runtime really runs; None if it does not tell."""
+    stages: Callable[[Deployed], Sequence[Mapping[str, Any]]] = lambda deployed: ()
+    """The stages that a file's network went through, in order: `use` (the name), `kind`, and all settings."""
     task: Task = CLASSIFICATION
     """What the outputs mean, and when they are right."""
 
@@ -143,6 +145,7 @@ def _measure_now(
             open_session=partial(_open_session, context),
             weights=lambda deployed: _runtime(context, deployed).implementation().weights(deployed.file),
             execution=partial(_execution, context),
+            stages=partial(_stages, context),
             trained_weights=partial(_trained_weights, context),
             frozen_model=frozen_model,
             worker=lambda deployed: (_runtime(context, deployed).load, str(deployed.file), deployed.settings),
@@ -204,6 +207,11 @@ def _runtime(context: RunContext, deployed: Deployed) -> Any:
 def _execution(context: RunContext, deployed: Deployed) -> Sequence[Operator] | None:
     tell = getattr(_runtime(context, deployed).implementation(), "execution", None)
     return tell(deployed.file, deployed.settings) if tell else None
+
+
+def _stages(context: RunContext, deployed: Deployed) -> list[Mapping[str, Any]]:
+    path = context.plan.path_to(context.plan.step(deployed.step_key))
+    return [step.stage.flat() | {"kind": step.stage.record.kind} for step in path if step.stage]
 
 
 def _trained_weights(context: RunContext, deployed: Deployed) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ def _measure_one(candidate: Deployed, context: MeasureContext) -> Measurement:
     total = sum(operator.macs for operator in operators)
     if not total:
         return missing(INT8_SHARE, "the file multiplies by no weights")
-    sentences = float_operators(operators, context.weights(candidate))
+    sentences = float_operators(operators, context.weights(candidate), context.stages(candidate))
     return number(
         INT8_SHARE,
         sum(operator.macs for operator in operators if operator.integer) / total,
@@ -39,18 +41,40 @@ def _measure_one(candidate: Deployed, context: MeasureContext) -> Measurement:
     )
 
 
-def float_operators(operators: Sequence[Operator], weights: Mapping[str, np.ndarray]) -> list[str]:
+Stages = Sequence[Mapping[str, Any]]
+
+
+def float_operators(operators: Sequence[Operator], weights: Mapping[str, np.ndarray], stages: Stages = ()) -> list[str]:
     """A sentence for each operator that computes in float; one for all where nothing is quantized."""
     if all(weight.dtype.kind == "f" for weight in weights.values()):
         return ["everything is float: no stage has quantized the network"]
     computing = (operator for operator in operators if operator.role == "compute" and not operator.integer)
-    return [f"{operator.name} ({operator.kind}) stays float: {_why(operator, weights)}" for operator in computing]
+    return [f"{one.name} ({one.kind}) stays float: {_why(one, weights, stages)}" for one in computing]
 
 
-def _why(operator: Operator, weights: Mapping[str, np.ndarray]) -> str:
+def _why(operator: Operator, weights: Mapping[str, np.ndarray], stages: Stages) -> str:
     weight = weights.get(operator.name)
     if weight is None:
         return "its inputs are not quantized, or the runtime has no integer kernel for it"
     if weight.dtype.kind == "f":
-        return "its weight is stored in float: the quantizing stage was told to leave it, or could not take it"
+        return f"its weight is stored in float: {_who_left(operator.name, stages)}"
     return "its weight is INT8, but the runtime has no integer kernel for the way it is used"
+
+
+def _who_left(layer: str, stages: Stages) -> str:
+    """The setting that kept a layer in float, in the words of the stage that quantizes."""
+    for stage in (stage for stage in stages if stage["kind"] == "quantize"):
+        if told := _setting(layer, stage):
+            return f"{stage['use']} was told {told}"
+    return "the quantizing stage could not take it"
+
+
+def _setting(layer: str, stage: Mapping[str, Any]) -> str | None:
+    """`exclude: fc*`, for example."""
+    included, excluded = stage.get("include", ("*",)), stage.get("exclude", ())
+    if fitting := [glob for glob in excluded if fnmatchcase(layer, glob)]:
+        return f"exclude: {fitting[0]}"
+    if not any(fnmatchcase(layer, glob) for glob in included):
+        return f"include: {', '.join(included)}"
+    ends = stage.get("keep_float", ())
+    return f"keep_float: {', '.join(ends)}" if ends else None

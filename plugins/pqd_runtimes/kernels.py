@@ -8,6 +8,8 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 from pqd_runtimes.onnx_graph import layer_weights
 
 LARGEST_BIAS = 2**30
+ALMOST_ZERO = 1e-30
+"""OpenVINO puts a padding with zeros back into the pool that follows."""
 IMAGE_RANK, IMAGE_AXES = 4, {2, 3}
 
 
@@ -92,6 +94,34 @@ def scale_channels(graph: GraphProto) -> None:
     rewritten = [new for node in graph.node for new in replaced.get(node.name, [node])]
     del graph.node[:]
     graph.node.extend(rewritten)
+
+
+def pad_before_pools(graph: GraphProto) -> None:
+    """A padded average over quantized values is one over values that an operator of its own has padded with zeros.
+
+    OpenVINO pads the integers with 0 instead, which stands for another value wherever the grid has a zero point.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    for node in [node for node in graph.node if node.op_type == "AveragePool"]:
+        source, pads = makers.get(node.input[0]), list(next((a.ints for a in node.attribute if a.name == "pads"), ()))
+        if not any(pads) or not attribute(node, "count_include_pad", 0) or not _has_zero_point(source, stored):
+            continue
+        half = len(pads) // 2
+        sizes, value, padded = (f"{node.name}.{part}" for part in ("pads", "almost_zero", "padded"))
+        array = np.array([0, 0, *pads[:half], 0, 0, *pads[half:]], np.int64)
+        graph.initializer.append(numpy_helper.from_array(array, sizes))
+        graph.initializer.append(numpy_helper.from_array(np.float32(ALMOST_ZERO), value))
+        pad = helper.make_node("Pad", [node.input[0], sizes, value], [padded], name=padded)
+        graph.node.insert(list(graph.node).index(node), pad)
+        node.input[0] = padded
+        node.attribute.remove(next(a for a in node.attribute if a.name == "pads"))
+
+
+def _has_zero_point(source: NodeProto | None, stored: dict[str, TensorProto]) -> bool:
+    if source is None or source.op_type != "DequantizeLinear" or len(source.input) < 3:
+        return False
+    return bool(numpy_helper.to_array(stored[source.input[2]]).any())
 
 
 def _scales_channels(node: NodeProto, weight: TensorProto) -> bool:

@@ -13,7 +13,7 @@ from openvino._offline_transformations import apply_moc_transformations
 
 from pqd_core import Operator
 from pqd_runtimes import MAX_MEGABYTES, OpenVinoSettings, openvino_execution
-from pqd_runtimes.kernels import scale_channels
+from pqd_runtimes.kernels import pad_before_pools, scale_channels
 from pqd_runtimes.onnx_graph import read_onnx
 from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, refuse, told_as
 from pqd_runtimes.residual_rounding import keep_residual_rounding
@@ -36,6 +36,7 @@ def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settin
     with told_as(source, "OpenVINO cannot convert it", "deploy it with another runtime"):
         proto = read_onnx(source)
         scale_channels(proto.graph)
+        pad_before_pools(proto.graph)
         # What openvino.convert_model does, but for reporting its use over the network: fold and clean the graph.
         converted = openvino.Core().read_model(proto.SerializeToString())
         apply_moc_transformations(converted, cf=False, smart_reshape=True)

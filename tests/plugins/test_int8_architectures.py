@@ -11,6 +11,8 @@ QUICK = ("squeezenet1_1",)
 """What the default tests take; the others take minutes together."""
 
 
+HOUR = 3600
+"""For MaxViT, on a machine with other work."""
 TOLERANCE = 1.5
 """Times how far the last bits of its sums take the simulated network from itself: see docs/int8.md."""
 ONE_STEP = 1.0
@@ -20,7 +22,11 @@ ONE_STEP = 1.0
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(family, marks=[] if family.model in QUICK else pytest.mark.slow, id=family.model)
+        pytest.param(
+            family,
+            marks=[] if family.model in QUICK else [pytest.mark.slow, pytest.mark.timeout(HOUR)],
+            id=family.model,
+        )
         for family in FAMILIES
     ],
 )

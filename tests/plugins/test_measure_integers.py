@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,14 @@ OTHERS = [
 INT8, FLOAT = np.ones((2, 2), np.int8), np.ones((2, 2), np.float32)
 
 
-def share_of(folder: Path, operators: list[Operator] | None, **weights: np.ndarray) -> Measurement:
-    replaced: dict[str, Any] = {"execution": lambda one: operators, "weights": lambda one: weights}
+def share_of(
+    folder: Path, operators: list[Operator] | None, stages: Sequence[dict[str, Any]] = (), **weights: np.ndarray
+) -> Measurement:
+    replaced: dict[str, Any] = {
+        "execution": lambda one: operators,
+        "weights": lambda one: weights,
+        "stages": lambda one: stages,
+    }
     [[number]] = integers.measure([deployed(folder, "one")], Settings(), context_of(some_data(), folder, **replaced))
     return number
 
@@ -45,6 +52,23 @@ def test_what_stays_float_is_named_with_a_reason(tmp_path: Path, weights: dict[s
     found = share_of(tmp_path, [*OTHERS, CONV, HEAD], conv=INT8, **weights)
     [sentence] = found.provenance["float_operators"]
     assert sentence.startswith(f"head (Gemm) stays float: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("told", "reason"),
+    [
+        ({"exclude": ("h*",)}, "int8-qat was told exclude: h*"),
+        ({"include": ("conv", "c*")}, "int8-qat was told include: conv, c*"),
+        ({"keep_float": ("first", "last")}, "int8-qat was told keep_float: first, last"),
+        ({"exclude": ("conv",)}, "the quantizing stage could not take it"),
+        ({"kind": "prune", "use": "magnitude", "exclude": ("head",)}, "the quantizing stage could not take it"),
+    ],
+)
+def test_the_setting_that_kept_a_layer_in_float_is_quoted(tmp_path: Path, told: dict[str, Any], reason: str) -> None:
+    stage = {"use": "int8-qat", "kind": "quantize", **told}
+    found = share_of(tmp_path, [CONV, HEAD], [stage], conv=INT8, head=FLOAT)
+    [sentence] = found.provenance["float_operators"]
+    assert sentence == f"head (Gemm) stays float: its weight is stored in float: {reason}"
 
 
 def test_a_float_network_is_told_in_one_sentence(tmp_path: Path) -> None:
