@@ -111,7 +111,7 @@ def pad_before_pools(graph: GraphProto) -> None:
         sizes, value, padded = (f"{node.name}.{part}" for part in ("pads", "almost_zero", "padded"))
         array = np.array([0, 0, *pads[:half], 0, 0, *pads[half:]], np.int64)
         graph.initializer.append(numpy_helper.from_array(array, sizes))
-        graph.initializer.append(numpy_helper.from_array(np.float32(ALMOST_ZERO), value))
+        graph.initializer.append(numpy_helper.from_array(np.array(ALMOST_ZERO, np.float32), value))
         pad = helper.make_node("Pad", [node.input[0], sizes, value], [padded], name=padded)
         graph.node.insert(list(graph.node).index(node), pad)
         node.input[0] = padded
