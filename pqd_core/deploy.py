@@ -179,7 +179,8 @@ def _disagreement(where: str, parity: Parity, spec: Spec) -> Problem:
         where,
         f"the deployed file predicts another class than its model for {parity.changed_predictions:.1%} "
         f"of {parity.images} images, more than chance allows at max_disagreement {spec.max_disagreement:g}",
-        "on CPUs whose INT8 instructions saturate, quantize to the reduced weight range; or raise max_disagreement",
+        "train longer, as in a hardly trained network last bits change predictions; where pqd doctor says that INT8 "
+        "saturates, quantize to the reduced weight range; or raise max_disagreement",
     )
 
 

@@ -211,7 +211,8 @@ def _execution(context: RunContext, deployed: Deployed) -> Sequence[Operator] | 
 
 def _stages(context: RunContext, deployed: Deployed) -> list[Mapping[str, Any]]:
     path = context.plan.path_to(context.plan.step(deployed.step_key))
-    return [step.stage.flat() | {"kind": step.stage.record.kind} for step in path if step.stage]
+    stages = [step.stage for step in path if step.stage]
+    return [stage.flat() | {"use": stage.name, "kind": stage.record.kind} for stage in stages]
 
 
 def _trained_weights(context: RunContext, deployed: Deployed) -> dict[str, Any]:

@@ -157,7 +157,11 @@ class Spec(Settings):
         None, description="What to measure; all installed measurers if not given."
     )
     max_disagreement: float = Field(
-        0.02, ge=0, le=1, description="Largest share of predictions in which a deployed file may differ from its model."
+        0.02,
+        ge=0,
+        le=1,
+        description="Share of predictions that a deployed file may change; refused when the images say that it changes "
+        "more (an exact test at one in a thousand).",
     )
     seeds: Annotated[tuple[Seed, ...], OneOrSeveral] = Field(
         (0,),
@@ -186,6 +190,15 @@ class Spec(Settings):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{twice[0]} is there twice; a report has one column for it")
         return entries
+
+    @field_validator("pipelines", mode="before")
+    @classmethod
+    def _several_lists(cls, given: Any) -> Any:
+        """One list of names is not two pipelines of one stage each."""
+        names = [given] if isinstance(given, str) else given
+        if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
+            raise ValueError(f"is a list of pipelines, each a list of names; write [[{', '.join(names)}]]")
+        return given
 
     @field_validator("seeds")
     @classmethod

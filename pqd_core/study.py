@@ -37,7 +37,7 @@ def ask(spec: Spec) -> Asked:
             `max_pipelines`.
     """
     if spec.pipelines:
-        return Asked(tuple(dict.fromkeys(_named(spec))))
+        return _asked_by_name(spec)
     whole = tuple(range(len(spec.stages)))
     if spec.study == "auto" and (order := nearest_legal_order(spec.stages)):
         return Asked((order,), _changed(spec.stages, order))
@@ -52,6 +52,17 @@ def ask(spec: Spec) -> Asked:
     return Asked(tuple(Arrangements(spec, spec.study)), _left_out(spec, outlook))
 
 
+def _asked_by_name(spec: Spec) -> Asked:
+    pipelines = tuple(dict.fromkeys(_named(spec)))
+    if len(pipelines) > spec.max_pipelines:
+        what = f"names {len(pipelines)}, more than max_pipelines ({spec.max_pipelines})"
+        raise PlanError(Problem("pipelines", what, "name fewer, or raise max_pipelines"))
+    used = {kinds(spec)[i] for pipeline in pipelines for i in pipeline}
+    idle = [name for name, kind in zip(stage_names(spec), kinds(spec), strict=True) if kind not in used]
+    note = f"no pipeline names {', '.join(idle)}, which keeps its share of the budget"
+    return Asked(pipelines, (note,) if idle else ())
+
+
 def _named(spec: Spec) -> Iterator[Pipeline]:
     """The pipelines that the spec names; problems of all of them at once."""
     names, problems = stage_names(spec), list[Problem]()
@@ -63,6 +74,9 @@ def _named(spec: Spec) -> Iterator[Pipeline]:
         unknown = [(i, name) for i, name in enumerate(pipeline) if name not in names]
         problems += [Problem(f"{where}.{i}", f"no stage is '{name}'", did_you_mean(name, names)) for i, name in unknown]
         if unknown:
+            continue
+        if twice := sorted(name for name, times in Counter(pipeline).items() if times > 1):
+            problems.append(Problem(where, f"names {', '.join(twice)} twice", "write the stage twice under stages"))
             continue
         if why := why_illegal([spec.stages[names.index(name)] for name in pipeline]):
             problems.append(Problem(where, why, "name the stages in another order, or leave one out"))

@@ -47,13 +47,25 @@ def test_a_p_that_one_test_may_have_is_none_for_the_least_of_four() -> None:
     assert corrected([]) == []
 
 
-def test_every_p_is_read_among_those_of_the_study() -> None:
-    found = by_metric(noisy(3, gain=0.05))
-    assert {test.tests for test in found.values()} == {2}
-    assert {test.correction for test in found.values()} == {"Benjamini-Hochberg"}
-    ps = [(test.p, test.p_corrected) for test in found.values()]
-    assert [corrected_p for _, corrected_p in ps] == pytest.approx(corrected([p or 0.0 for p, _ in ps]))
-    assert found["accuracy"].answer == "matters"
+def test_every_p_is_read_among_those_of_its_metric() -> None:
+    elsewhere = [one.model_copy(update={"runtime": "elsewhere"}) for one in noisy(4)]
+    tests = [test for test in analysed([*noisy(3, gain=0.05), *elsewhere]).orders if test.metric == "accuracy"]
+    assert [test.tests for test in tests] == [2, 2]
+    assert {test.correction for test in tests} == {"Benjamini-Hochberg"}
+    assert [test.p_corrected for test in tests] == pytest.approx(corrected([test.p or 0.0 for test in tests]))
+    assert [test.answer for test in tests] == ["matters", "no-difference"]
+
+
+def test_a_metric_that_surely_differs_pays_for_no_other_one() -> None:
+    alone, both = by_metric(noisy(5)), noisy(5)
+    sizes = {order: 1000.0 * (i + 1) for i, order in enumerate(dict.fromkeys(one.pipeline for one in both))}
+    sized = [
+        one.model_copy(
+            update={"metrics": {**one.metrics, **row("", 0, size_bytes=sizes[one.pipeline] + one.seed).metrics}}
+        )
+        for one in both
+    ]
+    assert by_metric(sized)["accuracy"].p_corrected == alone["accuracy"].p_corrected
 
 
 def test_of_studies_of_nothing_few_find_anything() -> None:
@@ -67,7 +79,7 @@ def test_tests_that_could_find_nothing_make_no_other_test_stricter() -> None:
     whole = [one.model_copy(update={"metrics": {**one.metrics, **size}}) for one in noisy(3, 0.05)]
     tests = analysed([*whole, *rows]).orders
     told = {(len(test.stages), test.metric): (test.tests, test.answer) for test in tests}
-    assert told[3, "accuracy"] == (2, "matters"), "of accuracy and latency"
+    assert told[3, "accuracy"] == (1, "matters"), "of accuracy alone"
     assert told[3, "size_bytes"] == (None, "no-difference"), "all sizes are the same"
     assert told[2, "accuracy"] == (None, "cannot-tell"), "two orders need more seeds"
 

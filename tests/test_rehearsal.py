@@ -57,6 +57,26 @@ def test_a_stage_that_stumbles_over_the_untrained_network_is_told_with_its_error
         bench.run(bench.spec(stages=["nudge", "trace"]))
 
 
+def test_a_stage_is_tried_on_what_the_stages_before_leave(bench: Bench) -> None:
+    class Split(Nudge):
+        @staticmethod
+        def restructure(model: nn.Module, settings: Any, context: Any) -> nn.Module:
+            return nn.Sequential(model, nn.Identity())
+
+    seen: list[str] = []
+
+    def look(model: nn.Module, settings: Any, context: Any) -> nn.Module:
+        seen.append(type(model).__name__)
+        raise PqdError(Problem("trace", "has seen enough"))
+
+    bench.host.add("given", stage_record("split", Split))
+    add_trace(bench, look)
+    with pytest.raises(PlanError, match="has seen enough"):
+        bench.run(bench.spec(stages=["split", "trace"]))
+    assert seen == ["Sequential"]
+    assert steps(bench) == []
+
+
 def test_a_study_tries_a_stage_once(bench: Bench) -> None:
     asked = add_trace(bench)
     with pytest.raises(PlanError):

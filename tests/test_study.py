@@ -10,7 +10,7 @@ import pytest
 from bench import Bench
 from light import stage_record
 
-from pqd_core.host.errors import PlanError
+from pqd_core.host.errors import PlanError, SpecError
 from pqd_core.legal import why_illegal
 from pqd_core.plan import Plan, build_plan
 from pqd_core.records import FactDef
@@ -107,6 +107,27 @@ def test_every_mistake_in_named_pipelines_is_told_at_once(ordered: Bench) -> Non
         "pipelines.1: step 2, cut, needs a model that is plain-modules, which step 1, trace, ended; "
         "name the stages in another order, or leave one out",
     ]
+
+
+def test_a_stage_that_a_pipeline_names_twice_is_refused(bench: Bench) -> None:
+    with pytest.raises(PlanError, match=r"pipelines\.0: names nudge twice; write the stage twice under stages"):
+        planned(bench, "as-written", "nudge", "toy-tune", pipelines=[["nudge", "toy-tune", "nudge"]])
+
+
+def test_a_stage_that_no_pipeline_names_is_told(bench: Bench) -> None:
+    plan = planned(bench, "as-written", "nudge", "toy-tune", pipelines=[["toy-tune"]])
+    assert plan.notes == ("no pipeline names nudge, which keeps its share of the budget",)
+
+
+def test_more_named_pipelines_than_the_limit_are_refused(bench: Bench) -> None:
+    with pytest.raises(PlanError, match=r"pipelines: names 2, more than max_pipelines \(1\)"):
+        planned(bench, "as-written", "nudge", "toy-tune", pipelines=[["nudge"], ["toy-tune"]], max_pipelines=1)
+
+
+@pytest.mark.parametrize("given", [["nudge", "toy-tune"], "nudge"])
+def test_one_list_of_names_is_no_list_of_pipelines(bench: Bench, given: object) -> None:
+    with pytest.raises(SpecError, match=r"pipelines: is a list of pipelines, each a list of names; write \[\[nudge"):
+        planned(bench, "as-written", *THREE, pipelines=given)
 
 
 def test_a_study_and_named_pipelines_contradict_each_other(bench: Bench) -> None:

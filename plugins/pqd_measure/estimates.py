@@ -7,7 +7,7 @@ whole processes are resampled, and the interval is wide enough for a new measure
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import exp, sqrt
+from math import exp, hypot, log, sqrt
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,11 @@ class Estimate:
     def spread(self) -> float:
         """Half of the interval's width."""
         return (self.high - self.low) / 2
+
+    def wider(self, reach: float) -> Estimate:
+        """The same, uncertain for another, independent reason, too: `reach` is that one's own, on the log scale."""
+        whole = exp(hypot(log(self.high / self.value), reach))
+        return Estimate(self.value, self.value / whole, self.value * whole)
 
     @property
     def relative(self) -> float:

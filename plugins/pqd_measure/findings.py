@@ -35,6 +35,8 @@ class Missing:
 
 
 Found = Estimate | Missing
+SCALED = ("latency_ms", "latency_p95_ms", "throughput_ips")
+"""What follows from times alone, so that it is brought to one scale with other groups'."""
 
 
 def findings(timed: Timed, reference: Timed | Missing, settings: LatencySettings) -> dict[str, Found]:
@@ -43,10 +45,10 @@ def findings(timed: Timed, reference: Timed | Missing, settings: LatencySettings
         return {metric.name: Missing(timed.failure, error=True) for metric in TIMED_METRICS}
     times_ms, seed = timed.times_ms, settings.seed
     return {
-        "latency_ms": estimates.latency(times_ms, seed),
-        "latency_p95_ms": estimates.latency_p95(times_ms, seed),
+        "latency_ms": estimates.latency(times_ms, seed).wider(timed.scale_reach),
+        "latency_p95_ms": estimates.latency_p95(times_ms, seed).wider(timed.scale_reach),
         "latency_ratio": _ratio(timed, reference, seed),
-        "throughput_ips": estimates.throughput(times_ms, settings.batch, seed),
+        "throughput_ips": estimates.throughput(times_ms, settings.batch, seed).wider(timed.scale_reach),
         "load_ms": estimates.median(timed.each("load_ms"), seed),
         "first_ms": estimates.median(timed.each("first_ms"), seed),
         "memory_bytes": _memory(timed, seed),
@@ -88,7 +90,6 @@ def provenance(timed: Timed, settings: LatencySettings, threads: int) -> dict[st
         "processes": len(visits),
         "rounds": len(visits) * settings.rounds_each,
         "timed_per_round": timed.times_ms.shape[2],
-        "scale": timed.scale,
         "steady": all(one["steady"] for one in warm),
         "warmup_inferences": sum(one["inferences"] for one in warm),
         "warmup_s": round(sum(one["seconds"] for one in warm), 3),
@@ -104,8 +105,10 @@ def provenance(timed: Timed, settings: LatencySettings, threads: int) -> dict[st
 def details(timed: Timed) -> Mapping[str, dict[str, Any]]:
     """What else is kept with one metric or another."""
     by_process = {key: timed.each(key).round(3).tolist() for key in ("import_ms", "load_ms", "first_ms")}
+    medians = np.median(timed.times_ms, axis=2).round(4).tolist()
     return {
-        "latency_ms": {"round_medians_ms": np.median(timed.times_ms, axis=2).round(4).tolist()},
+        **{metric: {"scale": timed.scale} for metric in SCALED},
+        "latency_ms": {"scale": timed.scale, "round_medians_ms": medians},
         "load_ms": {"by_process_ms": by_process["load_ms"], "import_ms": by_process["import_ms"]},
         "first_ms": {"by_process_ms": by_process["first_ms"]},
         "memory_bytes": {"in_first_process": timed.visits[0].memory},
@@ -120,13 +123,13 @@ def caution(timed: Timed, found: Mapping[str, Found], settings: LatencySettings)
         finding = found[metric]
         if isinstance(finding, Estimate):
             if finding.relative <= settings.noise_limit:
-                return _drift(timed, settings)
+                return None
             return f"{metric} is noisy: another measurement may differ by more than {settings.noise_limit:.0%}"
     return None
 
 
-def _drift(timed: Timed, settings: LatencySettings) -> str | None:
-    """Whether the machine's speed changed from one group of files to another by so much that it is worth a word."""
+def drift(timed: Timed, settings: LatencySettings) -> str | None:
+    """A sentence if the machine's speed changed much from one group of files to another."""
     if abs(timed.scale - 1) <= settings.noise_limit:
         return None
     return (

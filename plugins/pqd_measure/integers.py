@@ -77,4 +77,4 @@ def _setting(layer: str, stage: Mapping[str, Any]) -> str | None:
     if not any(fnmatchcase(layer, glob) for glob in included):
         return f"include: {', '.join(included)}"
     ends = stage.get("keep_float", ())
-    return f"keep_float: {', '.join(ends)}" if ends else None
+    return f"keep_float: {', '.join(ends)}; or it could not take the layer" if ends else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import hypot, log
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import numpy as np
 from pqd_core import Deployed, MeasureContext, Measurement, MetricDef, eval_batches
 from pqd_measure import TIMED_METRICS, LatencySettings
 from pqd_measure.cells import missing, number
-from pqd_measure.estimates import SPREAD_IS
-from pqd_measure.findings import HOW, Found, Missing, caution, details, findings, provenance
+from pqd_measure.estimates import SPREAD_IS, latency
+from pqd_measure.findings import HOW, SCALED, Found, Missing, caution, details, drift, findings, provenance
 from pqd_measure.rounds import groups_with_references
 from pqd_measure.side_by_side import Subject, Timed, time_side_by_side
 
@@ -31,7 +32,7 @@ def measure(
     first: dict[int, Timed] = {}
     for group in groups_with_references(references, settings.at_once):
         timed = _timed({index: candidates[index] for index in group}, images, settings, threads, context)
-        timed = on_first_scale(timed, references, first)
+        timed = on_first_scale(timed, references, first, settings.seed)
         for index in group:
             found = findings(timed[index], _against(candidates[index], references[index], timed), settings)
             cells.setdefault(index, _measurements(found, timed[index], settings, threads))
@@ -39,22 +40,23 @@ def measure(
 
 
 def on_first_scale(
-    timed: Mapping[int, Timed], references: Sequence[int | None], first: dict[int, Timed]
+    timed: Mapping[int, Timed], references: Sequence[int | None], first: dict[int, Timed], seed: int
 ) -> dict[int, Timed]:
     """A group's times, as if it had been timed when its references were for the first time (`first` remembers that).
 
     A machine's speed changes from minute to minute, often by more than what is to be seen. Within a group that hits
     all alike; between groups only the dense networks, which are timed in each, tell of it.
     """
-
-    def drift(index: int) -> float:
-        reference = references[index]
-        if reference is None or timed[reference].failure is not None:
-            return 1.0
-        before, now = first.setdefault(reference, timed[reference]), timed[reference]
-        return float(np.median(before.times_ms) / np.median(now.times_ms))
-
-    return {index: one if one.failure is not None else one.scaled(drift(index)) for index, one in timed.items()}
+    drifts: dict[int | None, tuple[float, float]] = {}
+    for reference in {reference for index in timed if (reference := references[index]) is not None}:
+        now = timed[reference]
+        if now.failure is None and (before := first.setdefault(reference, now)) is not now:
+            then, here = (latency(one.times_ms, seed) for one in (before, now))
+            drifts[reference] = then.value / here.value, hypot(log(then.high / then.value), log(here.high / here.value))
+    return {
+        index: one if one.failure is not None else one.scaled(*drifts.get(references[index], (1.0, 0.0)))
+        for index, one in timed.items()
+    }
 
 
 def save_images(context: MeasureContext, batch: int) -> Path:
@@ -103,10 +105,14 @@ def _measurements(found: dict[str, Found], timed: Timed, settings: LatencySettin
     if timed.failure is not None:
         # `error` keeps the core from storing it as this file's result
         return [missing(metric, timed.failure, error=True) for metric in TIMED_METRICS]
-    how, more, told = provenance(timed, settings, threads), details(timed), caution(timed, found, settings)
-    if told:
-        how["caution"] = told
-    return [_cell(metric, found[metric.name], timed, how | more.get(metric.name, {})) for metric in TIMED_METRICS]
+    how, more = provenance(timed, settings, threads), details(timed)
+    doubts, drifted = caution(timed, found, settings), drift(timed, settings)
+    cells = []
+    for metric in TIMED_METRICS:
+        told = [doubt for doubt in (doubts, drifted if metric.name in SCALED else None) if doubt]
+        cautioned = {"caution": "; ".join(told)} if told else {}
+        cells.append(_cell(metric, found[metric.name], timed, how | more.get(metric.name, {}) | cautioned))
+    return cells
 
 
 def _cell(metric: MetricDef, finding: Found, timed: Timed, how: dict[str, Any]) -> Measurement:

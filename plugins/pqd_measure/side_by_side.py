@@ -77,13 +77,15 @@ class Timed:
     failure: str | None = None
     scale: float = 1.0
     """What the times were multiplied by."""
+    scale_reach: float = 0.0
+    """How far that factor may be off, as the logarithm of a ratio."""
 
-    def scaled(self, factor: float) -> Timed:
-        """The same with all times multiplied by `factor`."""
+    def scaled(self, factor: float, reach: float) -> Timed:
+        """The same with all times multiplied by `factor`, which may be off by `reach`."""
         visits = [
             evolve(v, turns=[turn | {"times_ms": _times(turn) * factor} for turn in v.turns]) for v in self.visits
         ]
-        return evolve(self, visits=visits, scale=self.scale * factor)
+        return evolve(self, visits=visits, scale=factor, scale_reach=reach)
 
     @property
     def times_ms(self) -> Floats:

@@ -3,49 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pqd_core.context import RunContext
 from pqd_core.facts import BASELINE_FACTS, PLAIN_MODULES
+from pqd_core.host.entries import Entry
 from pqd_core.host.errors import PlanError, PqdError, Problem
 from pqd_core.plan import Step
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def rehearse(context: RunContext) -> None:
     """Each stage that has to know the network's modules has been shown an untrained copy.
 
-    Not every network can be traced, or narrowed, and what cannot be untrained cannot be trained. The copy is thrown
-    away; a stage that runs on what is in the store already is not tried, as there is nothing to lose.
+    Not every network can be traced, or narrowed, and what cannot be untrained cannot be trained. The copy is as the
+    stages before leave it, and is thrown away; a stage that runs on what is in the store already is not tried, as there
+    is nothing to lose.
 
     Raises:
         PlanError: a stage refuses the network, or raises.
     """
-    for step in _particular(context):
+    tried = set[tuple[str, str]]()
+    for step, stage in _particular(context):
+        network = _network_before(step, context)
+        if network is None or (asked := (repr(stage.flat()), str(network))) in tried:
+            continue
+        tried.add(asked)
         context.progress.describe(f"trying {step.name} on the untrained network")
-        _restructure(step, context)
+        _restructure(step, stage, network, context)
 
 
-def _particular(context: RunContext) -> Iterator[Step]:
-    """The first step of each stage, with its settings, that needs or ends `plain-modules` and comes without others."""
-    seen = set[str]()
+def _particular(context: RunContext) -> Iterator[tuple[Step, Entry]]:
+    """The steps whose stage needs or ends `plain-modules`, nothing else, and whose beginning is yet to be trained."""
     for step in context.plan.steps:
         stage = step.stage
         if stage is None or PLAIN_MODULES not in (*stage.record.needs, *stage.record.ends):
             continue
         if not BASELINE_FACTS.issuperset(stage.record.needs):
             continue
-        asked = repr(stage.flat())
-        if asked not in seen and not (step.parent and context.store.find("steps", step.parent)):
-            seen.add(asked)
-            yield step
+        if not (step.parent and context.store.find("steps", step.parent)):
+            yield step, stage
 
 
-def _restructure(step: Step, context: RunContext) -> None:
+def _network_before(step: Step, context: RunContext) -> nn.Module | None:
+    """The untrained network as the stages before leave it; None where one of them needs what only training gives."""
     from pqd_core.model import build_network
 
-    assert step.stage is not None
     network = build_network(context.spec.backbone, context.info, step.seed).eval()
     try:
-        step.stage.record.implementation().restructure(network, step.stage.settings, context.stage_context(step, {}))
+        for passed in context.plan.path_to(step)[:-1]:
+            if stage := passed.stage:
+                there = context.stage_context(passed, {})
+                network = stage.record.implementation().restructure(network, stage.settings, there)
+    except (Exception, SystemExit):
+        context.log.exception("a stage could not be tried untrained", stage=step.name)
+        return None
+    return network
+
+
+def _restructure(step: Step, stage: Entry, network: nn.Module, context: RunContext) -> None:
+    try:
+        stage.record.implementation().restructure(network, stage.settings, context.stage_context(step, {}))
     except (Exception, SystemExit) as error:
         context.log.exception("a stage refused the untrained network", stage=step.name)
         raise PlanError(*_told(step, error), _advice(step)) from error

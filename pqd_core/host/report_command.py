@@ -39,6 +39,8 @@ def show_both(a: Path, b: Path, opened: bool, rendered: bool, as_json: bool) -> 
     page = folder / _page_name("comparison", lambda record: record.compare) if opened else None
     if opened or rendered:
         paths.make_folder(folder, "run folder")
+        if page:
+            page.unlink(missing_ok=True)  # an older one must not pass for the one that could not be written
         _tell(render_comparison(found, folder, default_host().registry("renderer")))
     typer.echo(found.model_dump_json(indent=1) if as_json else "\n".join(comparison_text(found)))
     if page:

@@ -59,7 +59,10 @@ def test_what_stays_float_is_named_with_a_reason(tmp_path: Path, weights: dict[s
     [
         ({"exclude": ("h*",)}, "int8-qat was told exclude: h*"),
         ({"include": ("conv", "c*")}, "int8-qat was told include: conv, c*"),
-        ({"keep_float": ("first", "last")}, "int8-qat was told keep_float: first, last"),
+        (
+            {"keep_float": ("first", "last")},
+            "int8-qat was told keep_float: first, last; or it could not take the layer",
+        ),
         ({"exclude": ("conv",)}, "the quantizing stage could not take it"),
         ({"kind": "prune", "use": "magnitude", "exclude": ("head",)}, "the quantizing stage could not take it"),
     ],

@@ -12,7 +12,7 @@ from measure_kit import deployed
 from pqd_measure import LatencySettings
 from pqd_measure.cores import pick_cpus
 from pqd_measure.estimates import Estimate
-from pqd_measure.findings import findings
+from pqd_measure.findings import SCALED, findings
 from pqd_measure.latency import on_first_scale, reference_of
 from pqd_measure.rounds import groups_with_references, shuffled_rounds
 from pqd_measure.side_by_side import Timed, Visit
@@ -51,8 +51,8 @@ def test_groups_are_of_much_the_same_size() -> None:
 def test_a_group_that_was_timed_at_a_slower_clock_is_brought_to_the_scale_of_the_first() -> None:
     first: dict[int, Timed] = {}
     references = [0, 0, 0, None]
-    before = on_first_scale({0: timed(1.0), 1: timed(0.8)}, references, first)
-    after = on_first_scale({0: timed(1.5), 2: timed(1.2), 3: timed(3.0)}, references, first)
+    before = on_first_scale({0: timed(1.0), 1: timed(0.8)}, references, first, 0)
+    after = on_first_scale({0: timed(1.5), 2: timed(1.2), 3: timed(3.0)}, references, first, 0)
     assert [np.median(before[i].times_ms) for i in (0, 1)] == pytest.approx([1.0, 0.8])
     assert [np.median(after[i].times_ms) for i in (0, 2, 3)] == pytest.approx([1.0, 0.8, 3.0])
     assert [after[i].scale for i in (0, 2, 3)] == pytest.approx([1 / 1.5, 1 / 1.5, 1.0])
@@ -61,9 +61,20 @@ def test_a_group_that_was_timed_at_a_slower_clock_is_brought_to_the_scale_of_the
     assert found.value == pytest.approx(0.8)
 
 
+def test_the_interval_of_a_file_of_a_later_group_knows_that_its_scale_may_be_off() -> None:
+    found = findings(evolve(timed(1.0), scale_reach=0.1), timed(1.0), LatencySettings())
+    for metric in SCALED:
+        one = found[metric]
+        assert isinstance(one, Estimate)
+        assert one.high / one.value >= np.exp(0.1) - 1e-9
+    ratio = found["latency_ratio"]
+    assert isinstance(ratio, Estimate)
+    assert ratio.high / ratio.value < 1.01
+
+
 def test_nothing_is_scaled_by_a_network_that_could_not_be_timed() -> None:
     lost = Timed(failure="the file was lost")
-    found = on_first_scale({0: lost, 1: timed(2.0)}, [0, 0], {})
+    found = on_first_scale({0: lost, 1: timed(2.0)}, [0, 0], {}, 0)
     assert found[0].failure
     assert found[1].scale == 1.0
 

@@ -45,12 +45,12 @@ class OrderTest(Part):
     seeds_needed: int = Field(description="Seeds from which on this many orders can be told apart at all.")
     p_corrected: float | None = Field(
         None,
-        description="`p` corrected for the study's other tests, which would find something by chance: "
+        description="`p` corrected for the study's other tests of the metric, which would find something by chance: "
         "scipy.stats.false_discovery_control. Null where too few seeds allow no p <= 0.05, where all numbers are the "
         "same, and in reports of version 2.",
     )
     tests: int | None = Field(
-        None, description="Tests that it is corrected for: those of the study that could have found anything."
+        None, description="Tests that it is corrected for: those of the metric that could have found anything."
     )
     correction: str | None = Field(None, description="The method of the correction.")
     answer: Answer = Field(
@@ -90,12 +90,20 @@ def judged(tests: Sequence[OrderTest]) -> list[OrderTest]:
     """Each test with its corrected p and its answer, which only all of them together can give.
 
     Where no shuffle could give any p <= 0.05, as of too few seeds or of numbers that are all the same, nothing could be
-    found by chance either, so that nothing has to be corrected for such tests (Tarone 1990, Gilbert 2005).
+    found by chance either, so that nothing has to be corrected for such tests (Tarone 1990, Gilbert 2005). Each metric
+    is corrected for its own tests: among all of them sizes, which differ surely and by next to nothing, would pay for
+    wrong sentences about accuracy.
     """
     able = [test for test in tests if test.smallest_p <= RISK]
-    counted = [test for test in able if _differ(test)]
-    found = dict(zip(map(id, counted), corrected([test.p or 0.0 for test in counted]), strict=True))
-    return [_answered(test, found.get(id(test)), len(counted)) if test in able else test for test in tests]
+    families: dict[str, list[OrderTest]] = {}
+    for test in filter(_differ, able):
+        families.setdefault(test.metric, []).append(test)
+    found = {
+        id(test): (p, len(family))
+        for family in families.values()
+        for test, p in zip(family, corrected([test.p or 0.0 for test in family]), strict=True)
+    }
+    return [_answered(test, *found.get(id(test), (None, 0))) if test in able else test for test in tests]
 
 
 def _differ(test: OrderTest) -> bool:

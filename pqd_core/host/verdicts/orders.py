@@ -72,7 +72,8 @@ def _matters(group: Sequence[OrderTest], tests: Sequence[OrderTest]) -> str:
         f"{_p(test)}), best {in_words(test.best)}, worst {in_words(test.worst)},"
         for test in group
     }
-    found, made = sum(test.answer == "matters" for test in tests), group[0].tests or len(tests)
+    alike = [test for test in tests if test.metric == group[0].metric]
+    found, made = sum(test.answer == "matters" for test in alike), group[0].tests or len(alike)
     many = f"; {found} of {made} tests find that order matters" if made > 1 else ""
     over = f"{_over(group)}{many}{_correction(group)}"
     return f"order of {_of(group)} changed {short_metric(group[0].metric)} ({over}) {by_runtime(told)}"
