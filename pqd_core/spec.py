@@ -157,11 +157,7 @@ class Spec(Settings):
         None, description="What to measure; all installed measurers if not given."
     )
     max_disagreement: float = Field(
-        0.02,
-        ge=0,
-        le=1,
-        description="Share of predictions that a deployed file may change; refused when the images say that it changes "
-        "more (an exact test at one in a thousand).",
+        0.02, ge=0, le=1, description="Share of predictions that a deployed file may change; an exact test refuses more."
     )
     seeds: Annotated[tuple[Seed, ...], OneOrSeveral] = Field(
         (0,),
@@ -194,10 +190,8 @@ class Spec(Settings):
     @field_validator("pipelines", mode="before")
     @classmethod
     def _several_lists(cls, given: Any) -> Any:
-        """One list of names is not two pipelines of one stage each."""
-        names = [given] if isinstance(given, str) else given
-        if isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names):
-            raise ValueError(f"is a list of pipelines, each a list of names; write [[{', '.join(names)}]]")
+        if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
+            raise ValueError(f"is a list of pipelines, each a list of names; write [[{', '.join(given)}]]")
         return given
 
     @field_validator("seeds")
