@@ -32,6 +32,7 @@ from pqd_core.host.entries import (
 )
 from pqd_core.host.errors import did_you_mean
 from pqd_core.host.keys import file_digest
+from pqd_core.host.named_pipelines import NamedPipelines
 from pqd_core.records import Settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -147,7 +148,7 @@ class Spec(Settings):
         description="Which pipelines to run: the written one, the legal order nearest to it (auto), every legal order "
         "of all stages, every subset in the written order, or every legal order of every subset (full).",
     )
-    pipelines: tuple[tuple[str, ...], ...] = Field((), description="Named by their stages' names; in place of a study.")
+    pipelines: NamedPipelines = Field((), description="Named by their stages' names; in place of a study.")
     max_pipelines: int = Field(64, ge=1, description="A study of more pipelines than this is refused, never cut.")
     budget: Budget = Field(Budget(), description="Epochs for the stages that name none of their own.")
     runtimes: tuple[RuntimeEntry, ...] | None = Field(
@@ -157,7 +158,7 @@ class Spec(Settings):
         None, description="What to measure; all installed measurers if not given."
     )
     max_disagreement: float = Field(
-        0.02, ge=0, le=1, description="Share of predictions that a deployed file may change; an exact test refuses more."
+        0.02, ge=0, le=1, description="Share of predictions a deployed file may change; an exact test refuses more."
     )
     seeds: Annotated[tuple[Seed, ...], OneOrSeveral] = Field(
         (0,),
@@ -186,13 +187,6 @@ class Spec(Settings):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"{twice[0]} is there twice; a report has one column for it")
         return entries
-
-    @field_validator("pipelines", mode="before")
-    @classmethod
-    def _several_lists(cls, given: Any) -> Any:
-        if isinstance(given, list) and given and all(isinstance(name, str) for name in given):
-            raise ValueError(f"is a list of pipelines, each a list of names; write [[{', '.join(given)}]]")
-        return given
 
     @field_validator("seeds")
     @classmethod
