@@ -54,7 +54,6 @@ def _known_study(value: Any) -> Any:
 
 Seed = Annotated[int, BeforeValidator(_no_yes_or_no), Field(ge=0, lt=2**32)]
 Study = Annotated[Literal["as-written", "auto", "orders", "subsets", "full"], BeforeValidator(_known_study)]
-
 OneOrSeveral = BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,))
 """A single one may be written without a list around it."""
 
