@@ -83,6 +83,8 @@ class Operator:
     """Whether it works on integers."""
     macs: int = 0
     """Multiply-adds for one image, where it multiplies by a weight."""
+    why: str = ""
+    """Why it computes in float, where the runtime knows better than its weight tells."""
 
 
 @frozen

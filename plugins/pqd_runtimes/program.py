@@ -103,7 +103,7 @@ def _name_weights(program: ExportedProgram) -> None:
         assert spec.target is not None
         if not MADE_UP.fullmatch(spec.target):
             continue
-        name = _free_name(_module_path(layer) or layer.name, taken)
+        name = _free_name(module_path(layer) or layer.name, taken)
         for store in (program.state_dict, program.constants):
             if spec.target in store:
                 store[name] = store.pop(spec.target)
@@ -119,7 +119,8 @@ def _free_name(layer: str, taken: set[str]) -> str:
     return name
 
 
-def _module_path(node: Node) -> str:
+def module_path(node: Node) -> str:
+    """The innermost module that a node comes from, as the graph tells it; empty if it does not."""
     stack = node.meta.get("nn_module_stack") or {"": ("", "")}
     return str(list(stack.values())[-1][0])
 

@@ -15,10 +15,11 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputSpec
 from torch.fx import Node
 
+from pqd_core import Operator
 from pqd_runtimes import TorchSettings
 from pqd_runtimes.archive import read_program
 from pqd_runtimes.program import exported_program, input_specs, layer_weights
-from pqd_runtimes.refusals import check_one_input, told_as
+from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, told_as
 from pqd_runtimes.zero_points import without_zero_point
 
 
@@ -96,6 +97,17 @@ def _image_shape(program: ExportedProgram) -> tuple[int, ...]:
     name = program.graph_signature.user_inputs[0]
     images = next(node for node in program.graph.find_nodes(op="placeholder") if node.name == name)
     return tuple(images.meta["val"].shape[1:])
+
+
+def execution(file: Path, settings: TorchSettings) -> list[Operator]:
+    """The operators that PyTorch really runs for one image; compiled, as Inductor has frozen them."""
+    from pqd_runtimes import torch_execution  # Inductor takes a while to import
+
+    program = read_program(file, settings.max_megabytes)
+    with told_as(file, "what PyTorch runs of it cannot be told", EXPORT_AGAIN):
+        if settings.mode == "eager":
+            return torch_execution.eager_execution(program)
+        return torch_execution.compiled_execution(file, program, torch.zeros(1, *_image_shape(program)))
 
 
 def input_shape(file: Path, settings: TorchSettings) -> tuple[int | None, ...]:

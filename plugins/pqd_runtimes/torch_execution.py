@@ -1,0 +1,170 @@
+"""What PyTorch really runs of a program: its ATen operators one by one, or what Inductor has made of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from math import prod
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from attrs import evolve, field, frozen
+from functorch.compile import make_boxed_func
+from torch import Tensor, nn
+from torch._inductor import config as inductor_config
+from torch._inductor.compile_fx import compile_fx
+from torch._ops import OpOverload, OpOverloadPacket
+from torch.export import ExportedProgram
+from torch.fx import GraphModule, Node
+
+from pqd_core import Operator
+from pqd_runtimes.program import input_specs, layer_weights, module_path
+from pqd_runtimes.refusals import refuse
+
+SIMULATED = "eager mode dequantizes and computes in float; mode: compiled has integer kernels"
+CONVERT = re.compile("(de)?quantize_.*|_to_copy")
+MOVE = frozenset(
+    {
+        *("view", "reshape", "flatten", "permute", "transpose", "t", "squeeze", "unsqueeze", "expand", "slice", "pad"),
+        *("select", "split", "split_with_sizes", "chunk", "cat", "stack", "clone", "contiguous", "roll", "alias"),
+        *("constant_pad_nd", "detach", "dropout", "inductor_force_stride_order"),
+    }
+)
+OPERATORS = (OpOverload, OpOverloadPacket)
+MULTIPLIES = re.compile(".*(conv|linear|mm).*")
+INTEGERS = frozenset({torch.uint8, torch.int8})
+SCALES = 4
+"""The place of the weight's scales among the arguments of oneDNN's quantized layers."""
+
+
+@frozen
+class Layer:
+    """A layer of the program, and what it is known by in the graph that Inductor makes."""
+
+    node: Node = field(eq=False)
+    name: str
+    macs: int
+    """Multiply-adds for one image."""
+    scales: bytes | None
+    """Those of its quantized weight."""
+
+
+def eager_execution(program: ExportedProgram) -> list[Operator]:
+    """The operators of the graph, in order: each runs by itself."""
+    layers = {layer.node: layer for layer in _layers(program)}
+    operators = [_operator(node, layers.get(node)) for node in _running(program.graph.nodes)]
+    simulated = any(operator.role == "convert" for operator in operators)
+    return [evolve(one, why=SIMULATED) if simulated and one.role == "compute" else one for one in operators]
+
+
+def compiled_execution(file: Path, program: ExportedProgram, images: Tensor) -> list[Operator]:
+    """The operators that are left when Inductor has frozen the weights and put in oneDNN's INT8 layers.
+
+    What is no layer there it fuses into loops of its own, which compute in float.
+
+    Raises:
+        DeployError: a layer of the program cannot be found again.
+    """
+    layers, operators = list(_layers(program)), list[Operator]()
+    graph = frozen_graph(program.module(check_guards=False), images)
+    for node in _running(graph.graph.nodes):
+        layer = next((one for one in layers if _is_made_of(node, one, graph)), None)
+        if layer is not None:
+            layers.remove(layer)
+        operators.append(_operator(node, layer))
+    if layers:
+        raise refuse(file, f"what Inductor has made of {layers[0].name!r} is not known", "set mode: eager to see it")
+    return operators
+
+
+def frozen_graph(module: nn.Module, images: Tensor) -> GraphModule:
+    """What Inductor would generate code from; none is generated."""
+    # Importing the quantizer registers torchao's INT8 fusions with Inductor.
+    import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401
+
+    found: list[GraphModule] = []
+
+    def keep(graph: GraphModule, inputs: Any, **_: Any) -> Callable[..., Any]:
+        found.append(graph)
+        run: Callable[..., Any] = make_boxed_func(graph.forward)
+        return run
+
+    def backend(graph: GraphModule, inputs: Any) -> Any:
+        return compile_fx(graph, inputs, inner_compile=keep)
+
+    compiled = torch.compile(module, backend=backend, dynamic=False)
+    with torch.no_grad(), inductor_config.patch(freezing=True):
+        compiled(images)
+    return found[-1]
+
+
+def _layers(program: ExportedProgram) -> Iterator[Layer]:
+    specs, stored = input_specs(program), {**program.constants, **program.state_dict}
+    for node, weight, dequantize in layer_weights(program):
+        name = str(specs[weight.name].target).removesuffix(".weight")
+        scanned = node.all_input_nodes[0] if "transpose" in _kind(node) else node
+        macs = _values(scanned) * prod(weight.meta["val"].shape[1:])
+        scales = dequantize.args[1] if dequantize is not None else None
+        known = isinstance(scales, Node)  # else one number for the whole weight
+        yield Layer(node, name, macs, _bytes(stored[str(specs[scales.name].target)]) if known else None)
+
+
+def _is_made_of(node: Node, layer: Layer, graph: GraphModule) -> bool:
+    """By the layer's name, which the node has kept, or by the scales of its weight."""
+    if not MULTIPLIES.fullmatch(_kind(node)):
+        return False
+    if module_path(node) == layer.name:
+        return True
+    scales = node.args[SCALES] if len(node.args) > SCALES else None
+    if layer.scales is None or not isinstance(scales, Node) or scales.op != "get_attr":
+        return False
+    return _bytes(getattr(graph, str(scales.target))) == layer.scales
+
+
+def _running(nodes: Iterable[Node]) -> Iterator[Node]:
+    """Those that make tensors; sizes and picks from tuples are no work."""
+    for node in nodes:
+        if node.op == "call_function" and isinstance(node.target, OPERATORS) and _made(node) is not None:
+            yield node
+
+
+def _operator(node: Node, layer: Layer | None) -> Operator:
+    kind, source = _kind(node), next((made for made in map(_made, node.all_input_nodes) if made is not None), None)
+    integer = source is not None and source.dtype in INTEGERS
+    name, macs = (layer.name, layer.macs) if layer else (node.name, 0)
+    return Operator(name, kind, _role(kind), integer, macs)
+
+
+def _kind(node: Node) -> str:
+    """`conv2d` of `aten.conv2d.default`."""
+    return str(node.target).split(".")[1]
+
+
+def _role(kind: str) -> Literal["compute", "convert", "move"]:
+    return "convert" if CONVERT.fullmatch(kind) else "move" if kind in MOVE else "compute"
+
+
+def _made(node: Node) -> Tensor | None:
+    """What a node makes, without its values; the first of several."""
+    made = node.meta.get("val")
+    if isinstance(made, tuple | list) and made:
+        made = made[0]
+    return made if isinstance(made, Tensor) else None
+
+
+def _values(node: Node) -> int:
+    """How many values a node makes of one image."""
+    return prod(map(_of_one_image, node.meta["val"].shape))
+
+
+def _of_one_image(size: int | torch.SymInt) -> int:
+    """A size in which the number of images, the only one that is not known, is 1."""
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().float().numpy().tobytes()
