@@ -157,5 +157,6 @@ def pqd_measurers() -> list[MeasurerDef]:
             summary="Share of the multiply-adds that the runtime runs on integers, and what stays float, and why.",
             load="pqd_measure.integers",
             metrics=(INT8_SHARE,),
+            version="2",
         ),
     ]

@@ -20,8 +20,10 @@ from pqd_measure.bench_images import Unfit, fitting_shape, random_images, read_i
 from pqd_measure.bench_report import as_json, as_text, write
 from pqd_measure.comparison import Comparison
 from pqd_measure.cores import usable_cpus
+from pqd_measure.findings import Missing
 from pqd_measure.process import Worker, WorkerFailed
 from pqd_measure.side_by_side import Subject, Timed, time_side_by_side, what_to_open
+from pqd_measure.work import Work
 
 IMAGES = 64
 """How many different images the inferences take turns with, unless one batch is larger."""
@@ -104,6 +106,7 @@ class _Bench:
     images: Path | None
     shape: Shape | None
     saved: dict[Shape, Path] = field(factory=dict)
+    work: dict[str, Work | Missing] = field(factory=dict)
 
     def compared(self, baseline: BenchFile, progress: Callable[[str], None]) -> Comparison:
         """All that can be opened timed side by side; the others with the reason why they cannot."""
@@ -116,7 +119,7 @@ class _Bench:
                 failed[one.label] = Timed(failure=str(failure))
         threads = self.settings.threads or 1
         timed = failed | time_side_by_side(subjects, self.settings, threads, self.scratch, progress=progress)
-        return Comparison(self.files, timed, baseline, self.settings, threads, self.images)
+        return Comparison(self.files, timed, baseline, self.settings, threads, self.images, self.work)
 
     @property
     def _count(self) -> int:
@@ -127,6 +130,8 @@ class _Bench:
         with Worker(self.scratch / "look.log", 1) as worker:
             opened = what_to_open(one.file, one.runtime.load, one.settings)
             found = worker.ask("look", self.settings.limit_s, limit_mb=self.settings.memory_limit_mb, **opened)
+        work = found["work"]
+        self.work[one.label] = Missing(work["missing"]) if "missing" in work else Work(**work)
         given_shape = None if given is None else given.shape[1:]
         shape = fitting_shape(found["input_shape"], self.settings.batch, self.shape, given_shape)
         return Subject(one.file, one.runtime.load, one.settings, self._saved(shape, given))

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
+from math import floor
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from pqd_core import DataError, Problem, describe_cpu
-from pqd_measure import TIMED_METRICS
+from pqd_measure import INT8_SHARE, TIMED_METRICS
 from pqd_measure.bench_files import BenchFile
 from pqd_measure.comparison import Comparison, sentences
 from pqd_measure.estimates import SPREAD_IS, Estimate
 from pqd_measure.findings import HOW, Found, Missing, caution, details, provenance
+from pqd_measure.work import Work
 
 TITLES = {
     "latency_ms": "latency",
@@ -46,15 +48,22 @@ def _table(compared: Comparison) -> str:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold")
     for title in ("file", "runtime"):
         table.add_column(title, overflow="fold")
-    for title in (*(TITLES[name] for name in shown), "size"):
+    for title in (*(TITLES[name] for name in shown), "size", "INT8"):
         table.add_column(title, justify="right", no_wrap=True)
     for one in compared.files:
         if compared.timed[one.label].failure is None:
             cells = [_cell(name, compared.found[one.label][name]) for name in shown]
-            table.add_row(one.label, one.runtime.name, *cells, _bytes(one.size_bytes))
+            table.add_row(
+                one.label, one.runtime.name, *cells, _bytes(one.size_bytes), share_text(compared.work[one.label])
+            )
     text = StringIO()
     Console(file=text, width=400, highlight=False).print(table)
     return "\n".join(line.rstrip() for line in text.getvalue().splitlines() if line.strip())
+
+
+def share_text(work: Work | Missing) -> str:
+    """Rounded down: 100 % is all of it."""
+    return "missing" if isinstance(work, Missing) else f"{floor(work.share * 1000) / 10:g}%"
 
 
 def _cell(name: str, found: Found) -> str:
@@ -105,12 +114,18 @@ def _file_json(compared: Comparison, one: BenchFile) -> dict[str, Any]:
     }
     if timed.failure is not None:
         return told | {"missing": timed.failure}
+    work = compared.work[one.label]
     more, found = details(timed), compared.found[one.label]
     return told | {
         "caution": caution(timed, found, compared.settings),
         "how": provenance(timed, compared.settings, compared.threads),
         "metrics": {name: _metric_json(name, finding) | more.get(name, {}) for name, finding in found.items()},
+        INT8_SHARE.name: {"value": None, "missing": work.reason} if isinstance(work, Missing) else _work_json(work),
     }
+
+
+def _work_json(work: Work) -> dict[str, Any]:
+    return {"value": work.share, "n": work.macs, **work.told()}
 
 
 def _metric_json(name: str, finding: Found) -> dict[str, Any]:

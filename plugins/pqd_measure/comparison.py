@@ -13,6 +13,7 @@ from pqd_measure.bench_files import BenchFile
 from pqd_measure.estimates import SPREAD_IS, Estimate, paired_ratio
 from pqd_measure.findings import Found, Missing, caution, findings, provenance
 from pqd_measure.side_by_side import Timed
+from pqd_measure.work import Work
 
 
 @define
@@ -25,6 +26,8 @@ class Comparison:
     settings: LatencySettings
     threads: int
     images: Path | None
+    work: Mapping[str, Work | Missing]
+    """What is run of each file that could be looked at."""
     found: dict[str, dict[str, Found]] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -56,7 +59,7 @@ class Comparison:
 
 def sentences(compared: Comparison) -> list[str]:
     """What the table says, what to be careful about, and how it was measured."""
-    return [*_failures(compared), *_ranking(compared), *_doubts(compared), *_how(compared)]
+    return [*_failures(compared), *_ranking(compared), *_in_float(compared), *_doubts(compared), *_how(compared)]
 
 
 def _failures(compared: Comparison) -> Iterator[str]:
@@ -80,6 +83,21 @@ def _ranking(compared: Comparison) -> Iterator[str]:
         else:
             word = "slower" if ratio.value > 1 else "faster"
             yield f"{one.label} is {word} than {other.label}: it takes {ratio.value:.3f} times as long ({reach})"
+
+
+def _in_float(compared: Comparison) -> Iterator[str]:
+    """What each file computes in float, operators with one reason together."""
+    for one in compared.standing:
+        work = compared.work[one.label]
+        if isinstance(work, Missing):
+            yield f"{one.label}: its share in INT8 is missing: {work.reason}"
+            continue
+        by_reason: dict[str, list[str]] = {}
+        for who, why in work.in_float:
+            by_reason.setdefault(why, []).append(who)
+        for why, (first, *others) in by_reason.items():
+            more = f", and so do {len(others)} more (--json names them)" if others else ""
+            yield f"{one.label}: {first}{more}: {why}"
 
 
 def _doubts(compared: Comparison) -> Iterator[str]:

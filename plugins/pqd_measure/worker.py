@@ -23,6 +23,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from attrs import asdict
 
 from pqd_measure import energy, memory
 from pqd_measure.waiting import waited_ns, waited_share
@@ -47,11 +48,17 @@ class Bench:
     _memory: memory.Watch
 
     def look(self, limit_mb: int, **what: Any) -> dict[str, Any]:
-        """The shape of the images that the file takes, null where any size will do, or as a whole if nobody knows."""
+        """The images that the file takes, null where any size will do or nobody knows, and what is run of it."""
+        from pqd_measure.work import work_by  # what only looks at a file is no burden on what times it
+
         memory.limit_memory(limit_mb)
         runtime, file, settings = _runtime(**what)
         shape = runtime.input_shape(file, settings) if hasattr(runtime, "input_shape") else None
-        return {"input_shape": None if shape is None else list(shape)}
+        try:
+            work = asdict(work_by(runtime, file, settings, shape))
+        except Exception as error:
+            work = {"missing": _reason(error)}
+        return {"input_shape": None if shape is None else list(shape), "work": work}
 
     def open(
         self, images: str, batch: int, threads: int, cpus: list[int], limit_mb: int, powercap: str, **what: Any

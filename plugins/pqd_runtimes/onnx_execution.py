@@ -26,9 +26,12 @@ MOVE = frozenset(
 WEIGHTED = {
     # operator: the place of its weight among its inputs
     **dict.fromkeys(("Conv", "FusedConv", "NhwcFusedConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul"), 1),
+    **dict.fromkeys(("ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"), 1),
     **dict.fromkeys(("QLinearConv", "QGemm", "QLinearMatMul"), 3),
 }
 INTEGERS = frozenset({"uint8", "int8"})
+QUANTIZES_ITSELF = frozenset({"DynamicQuantizeMatMul"})
+"""It takes float values and multiplies them as integers."""
 RENUMBERED = re.compile(r"_token_\d+")
 KERNEL = "_kernel_time"
 Tensors = list[tuple[str, list[int]]]
@@ -57,7 +60,7 @@ def _operator(event: dict[str, Any]) -> Operator:
         name=RENUMBERED.sub("", event["name"].removesuffix(KERNEL)),
         kind=kind,
         role="convert" if kind in CONVERT else "move" if kind in MOVE else "compute",
-        integer=bool(inputs) and inputs[0][0] in INTEGERS,
+        integer=kind in QUANTIZES_ITSELF or (bool(inputs) and inputs[0][0] in INTEGERS),
         macs=_macs(kind, inputs, outputs),
     )
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from attrs import evolve, field, frozen
-from functorch.compile import make_boxed_func
 from torch import Tensor, nn
 from torch._inductor import config as inductor_config
-from torch._inductor.compile_fx import compile_fx
 from torch._ops import OpOverload, OpOverloadPacket
 from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
@@ -80,15 +78,16 @@ def compiled_execution(file: Path, program: ExportedProgram, images: Tensor) -> 
 
 def frozen_graph(module: nn.Module, images: Tensor) -> GraphModule:
     """What Inductor would generate code from; none is generated."""
-    # Importing the quantizer registers torchao's INT8 fusions with Inductor.
+    # Importing the quantizer registers torchao's INT8 fusions with Inductor, which takes seconds to import.
     import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401
+    from torch._functorch.aot_autograd import make_boxed_func
+    from torch._inductor.compile_fx import compile_fx
 
     found: list[GraphModule] = []
 
-    def keep(graph: GraphModule, inputs: Any, **_: Any) -> Callable[..., Any]:
+    def keep(graph: GraphModule, inputs: Any, **_: Any) -> Any:
         found.append(graph)
-        run: Callable[..., Any] = make_boxed_func(graph.forward)
-        return run
+        return make_boxed_func(graph.forward)
 
     def backend(graph: GraphModule, inputs: Any) -> Any:
         return compile_fx(graph, inputs, inner_compile=keep)
@@ -105,9 +104,9 @@ def _layers(program: ExportedProgram) -> Iterator[Layer]:
         name = str(specs[weight.name].target).removesuffix(".weight")
         scanned = node.all_input_nodes[0] if "transpose" in _kind(node) else node
         macs = _values(scanned) * prod(weight.meta["val"].shape[1:])
-        scales = dequantize.args[1] if dequantize is not None else None
-        known = isinstance(scales, Node)  # else one number for the whole weight
-        yield Layer(node, name, macs, _bytes(stored[str(specs[scales.name].target)]) if known else None)
+        scales: Any = dequantize.args[1] if dequantize is not None else None
+        of_channels = isinstance(scales, Node)  # else one number for the whole weight
+        yield Layer(node, name, macs, _bytes(stored[str(specs[scales.name].target)]) if of_channels else None)
 
 
 def _is_made_of(node: Node, layer: Layer, graph: GraphModule) -> bool:

@@ -16,7 +16,7 @@ from torch.export.graph_signature import InputSpec
 from torch.fx import Node
 
 from pqd_core import Operator
-from pqd_runtimes import TorchSettings
+from pqd_runtimes import TorchSettings, torch_execution
 from pqd_runtimes.archive import read_program
 from pqd_runtimes.program import exported_program, input_specs, layer_weights
 from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, told_as
@@ -101,8 +101,6 @@ def _image_shape(program: ExportedProgram) -> tuple[int, ...]:
 
 def execution(file: Path, settings: TorchSettings) -> list[Operator]:
     """The operators that PyTorch really runs for one image; compiled, as Inductor has frozen them."""
-    from pqd_runtimes import torch_execution  # Inductor takes a while to import
-
     program = read_program(file, settings.max_megabytes)
     with told_as(file, "what PyTorch runs of it cannot be told", EXPORT_AGAIN):
         if settings.mode == "eager":

@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from attrs import frozen
 from linear_runtime import LinearSettings
 from measure_kit import some_weights
+from onnx import TensorProto, helper, numpy_helper
 
 import pqd_measure
 import pqd_runtimes
@@ -60,6 +62,28 @@ def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.Captur
     return call
 
 
+def save_dense(file: str, *, quantized: bool) -> None:
+    """Images of 8 values; one layer to 8, quantized or not, and one to 2 in float."""
+    takes, gives = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", size]) for name, size in (("x", 8), ("y", 2))
+    )
+    grid = {"scale": np.float32(0.1), "zero": np.uint8(128), "middle": np.int8(0)}
+    weights = {"first.weight": np.eye(8, dtype=np.int8 if quantized else np.float32), "second.weight": np.eye(8, 2)}
+    nodes = [helper.make_node("MatMul", ["x", "first.weight"], ["h"], "first")]
+    if quantized:
+        inputs = ["x.q", "scale", "zero", "first.weight", "scale", "middle", "scale", "zero"]
+        nodes = [
+            helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["x.q"], "images"),
+            helper.make_node("QLinearMatMul", inputs, ["h.q"], "first"),
+            helper.make_node("DequantizeLinear", ["h.q", "scale", "zero"], ["h"], "back"),
+        ]
+    nodes.append(helper.make_node("MatMul", ["h", "second.weight"], ["y"], "second"))
+    stored = grid | weights | {"second.weight": weights["second.weight"].astype(np.float32)}
+    tensors = [numpy_helper.from_array(np.asarray(array), name) for name, array in stored.items()]
+    graph = helper.make_graph(nodes, "g", [takes], [gives], tensors)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), file)
+
+
 def test_two_files_are_put_side_by_side_and_the_slower_one_is_called_so(bench: Callable[..., Said]) -> None:
     said = bench("a.npy@linear,sleep_ms=2", "a.npy@linear,sleep_ms=12", *QUICK, "--out", "found.json")
     assert said.code == 0, said.err
@@ -74,6 +98,24 @@ def test_two_files_are_put_side_by_side_and_the_slower_one_is_called_so(bench: C
         assert 0 < low <= slow["metrics"][metric]["value"] <= high
     assert slow["size_bytes"] == Path("a.npy").stat().st_size
     assert slow["how"]["processes"] == 2
+
+
+def test_what_runs_on_integers_is_told_beside_the_times(bench: Callable[..., Said]) -> None:
+    save_dense("int8.onnx", quantized=True)
+    save_dense("float.onnx", quantized=False)
+    said = bench("int8.onnx", "float.onnx", "a.npy", *QUICK, "--out", "found.json")
+    assert said.code == 0, said.err
+    rows = [line.split() for line in said.out.splitlines()]
+    assert next(row for row in rows if row[0] == "file")[-1] == "INT8"
+    shares = {row[0]: row[-1] for row in rows if row[0].endswith((".onnx", ".npy"))}
+    assert shares == {"int8.onnx": "80%", "float.onnx": "0%", "a.npy": "missing"}
+    assert "- int8.onnx: second (MatMul) stays float: its weight is stored in float" in said.out
+    assert "- float.onnx: everything is float: nothing in the file is quantized" in said.out
+    assert "- a.npy: its share in INT8 is missing: its runtime does not tell what it runs" in said.out
+    int8, full, npy = (one["int8_share"] for one in json.loads(Path("found.json").read_text())["files"])
+    assert (int8["value"], int8["n"], full["value"]) == (0.8, 80, 0)
+    assert int8["float_operators"] == ["second (MatMul) stays float: its weight is stored in float"]
+    assert npy == {"value": None, "missing": "its runtime does not tell what it runs"}
 
 
 def test_one_file_given_twice_cannot_be_told_apart_from_itself(bench: Callable[..., Said]) -> None:

@@ -1,0 +1,100 @@
+"""What a runtime makes of a file: how much of the work is on integers, what stays float, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from attrs import frozen
+
+from pqd_core import Operator, PqdError
+
+COUNTED = "multiply-adds of one image by weights, as the runtime runs them after its own fusions"
+AT_MOST = 100
+"""Sentences, or names, that a report has to carry."""
+Weights = Mapping[str, np.ndarray]
+
+
+class Untold(PqdError):
+    """What a runtime runs of a file is not known; the text says why."""
+
+
+@frozen
+class Origin:
+    """What is known of how a file came about."""
+
+    why_all_float: str = "nothing in the file is quantized"
+    who_left: Callable[[str], str] = lambda layer: ""
+    """Why a layer's weight is stored in float."""
+
+
+@frozen
+class Work:
+    """What a runtime makes of a file."""
+
+    macs: int
+    share: float
+    """Of the multiply-adds, on integers."""
+    in_float: Sequence[tuple[str, str]]
+    """Operators that compute in float, and why."""
+    conversions: Sequence[str]
+    """Operators that only go from float to integers or back."""
+
+    def told(self) -> dict[str, Any]:
+        """As it is kept with the share."""
+        return {
+            "counted": COUNTED,
+            "float_operators": [f"{who}: {why}" for who, why in self.in_float[:AT_MOST]],
+            "float_operator_count": len(self.in_float),
+            "conversions": list(self.conversions[:AT_MOST]),
+        }
+
+
+def work_by(runtime: Any, file: Path, settings: Any, shape: Sequence[int | None] | None) -> Work:
+    """What `runtime` makes of a file of which no more is known than the `shape` of its images.
+
+    Raises:
+        Untold: the runtime cannot tell.
+    """
+    if not hasattr(runtime, "execution"):
+        raise Untold("its runtime does not tell what it runs")
+    if None in (shape or ())[1:]:
+        raise Untold("it takes images of any size, and what is run depends on that")
+    return work_of(runtime.execution(file, settings), runtime.weights(file), Origin())
+
+
+def work_of(operators: Sequence[Operator], weights: Weights, origin: Origin) -> Work:
+    """What `operators` come to, by the weights that the file stores.
+
+    Raises:
+        Untold: they multiply by no weights.
+    """
+    total = sum(operator.macs for operator in operators)
+    if not total:
+        raise Untold("the file multiplies by no weights")
+    return Work(
+        macs=total,
+        share=sum(operator.macs for operator in operators if operator.integer) / total,
+        in_float=_in_float(operators, weights, origin),
+        conversions=[operator.name for operator in operators if operator.role == "convert"],
+    )
+
+
+def _in_float(operators: Sequence[Operator], weights: Weights, origin: Origin) -> list[tuple[str, str]]:
+    """Each operator that computes in float; one entry for all where nothing is quantized."""
+    if not any(operator.integer for operator in operators) and all(w.dtype.kind == "f" for w in weights.values()):
+        return [("everything is float", origin.why_all_float)]
+    computing = (operator for operator in operators if operator.role == "compute" and not operator.integer)
+    return [(f"{one.name} ({one.kind}) stays float", _why(one, weights.get(one.name), origin)) for one in computing]
+
+
+def _why(operator: Operator, weight: np.ndarray | None, origin: Origin) -> str:
+    if weight is not None and weight.dtype.kind == "f":
+        return ": ".join(filter(None, ["its weight is stored in float", origin.who_left(operator.name)]))
+    if operator.why:
+        return operator.why
+    if weight is None:
+        return "its inputs are not quantized, or the runtime has no integer kernel for it"
+    return "its weight is INT8, but the runtime has no integer kernel for the way it is used"
