@@ -80,7 +80,7 @@ def frozen_graph(module: nn.Module, images: Tensor) -> GraphModule:
     """What Inductor would generate code from; none is generated."""
     # Importing the quantizer registers torchao's INT8 fusions with Inductor, which takes seconds to import.
     import torchao.quantization.pt2e.quantizer.x86_inductor_quantizer  # noqa: F401
-    from torch._functorch.aot_autograd import make_boxed_func
+    from torch._functorch._aot_autograd.utils import make_boxed_func
     from torch._inductor.compile_fx import compile_fx
 
     found: list[GraphModule] = []
