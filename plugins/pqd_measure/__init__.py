@@ -132,7 +132,7 @@ def pqd_measurers() -> list[MeasurerDef]:
             settings=LatencySettings,
             metrics=TIMED_METRICS,
             together=True,
-            version="2",
+            version="3",
         ),
         MeasurerDef(
             name="sparsity",

@@ -107,6 +107,9 @@ def energy(root: Path = POWERCAP) -> Iterator[Finding]:
         return
     began, before = time.perf_counter(), read_uj(counters)
     time.sleep(0.2)
-    watts = spent_uj(counters, before, read_uj(counters)) / 1e6 / (time.perf_counter() - began)
+    spent, seconds = spent_uj(counters, before, read_uj(counters)), time.perf_counter() - began
     names = ", ".join(counter.name for counter in counters)
-    yield Finding(f"energy counters of {names}: {watts:.1f} W while nothing is measured")
+    if not spent:
+        yield Finding(f"energy will be missing: the counters of {names} do not move, as in some virtual machines")
+        return
+    yield Finding(f"energy counters of {names}: {spent / 1e6 / seconds:.1f} W while nothing is measured")

@@ -9,6 +9,7 @@ import numpy as np
 from attrs import frozen
 
 from pqd_measure import TIMED_METRICS, LatencySettings, estimates
+from pqd_measure.energy import LEAST_TICKS, TICK_MS
 from pqd_measure.estimates import Estimate
 from pqd_measure.side_by_side import Timed
 
@@ -72,11 +73,16 @@ def _memory(timed: Timed, seed: int) -> Found:
 
 
 def _energy(timed: Timed, seed: int) -> Found:
-    if reason := timed.visits[0].opened["no_energy"]:
+    if reason := next(filter(None, (visit.opened["no_energy"] for visit in timed.visits)), None):
         return Missing(reason)
-    spent = timed.energy_mj
+    spent, turns_ms = timed.energy_mj, timed.times_ms.sum(2)
+    if np.isnan(spent).any():
+        return Missing("an energy counter could not be read any more during a turn")
+    if (shortest := turns_ms.min()) < LEAST_TICKS * TICK_MS:
+        why = f"a turn of {shortest:.1f} ms is too short for energy counters that move once in {TICK_MS:g} ms"
+        return Missing(f"{why}; give more seconds, or a larger batch")
     if not (spent > 0).all():
-        return Missing("the energy counters did not move during a turn; give it more seconds")
+        return Missing("the energy counters did not move during a turn, as in some virtual machines")
     return estimates.median(spent, seed)
 
 

@@ -112,7 +112,7 @@ class Bench:
             "times_ms": times_ms,
             "waited": waited_share(waited, waited_ns(), span_ns),
             "preempted": resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw - before,
-            "energy_uj": energy.spent_uj(self._counters, energy_before, energy_after) if self._counters else None,
+            "energy_uj": energy.spent_uj(self._counters, energy_before, energy_after),
         }
 
     def memory(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +20,11 @@ def test_the_short_table_shows_one_number_of_each_kind() -> None:
 
 def test_latency_takes_all_candidates_at_once() -> None:
     assert RECORDS["latency"].together
+
+
+def test_the_page_says_what_the_version_of_latency_changed() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "latency.md").read_text(encoding="utf-8")
+    assert f"In version {RECORDS['latency'].version} the " in page
 
 
 @pytest.mark.parametrize("wrong", [{"batch": 0}, {"rounds": 4}, {"seconds": 0}, {"at_once": 1}, {"treads": 2}])
