@@ -74,14 +74,18 @@ def compare(backbone: str) -> dict[str, Kinds]:
 
 def table(numbers: dict[str, Any]) -> str:
     """A row for each type of operator, two columns for each backbone."""
-    columns = {
-        f"{backbone}, {label}": kinds for backbone, both in numbers["files"].items() for label, kinds in both.items()
-    }
-    rows = [f"| operators (us) | {' | '.join(columns)} |", "|---|" + "--:|" * len(columns)]
-    for kind in sorted({kind for kinds in columns.values() for kind in kinds}):
-        rows.append(_row(kind, [kinds.get(kind) for kinds in columns.values()]))
-    sums = [{key: sum(one[key] for one in kinds.values()) for key in ("count", "us")} for kinds in columns.values()]
-    return "\n".join([*rows, _row("all", sums)])
+    files = numbers["files"].items()
+    columns = {f"{backbone}, {label}": kinds for backbone, both in files for label, kinds in both.items()}
+    kinds = sorted({kind for column in columns.values() for kind in column})
+    sums = [{key: sum(one[key] for one in column.values()) for key in ("count", "us")} for column in columns.values()]
+    return "\n".join(
+        [
+            f"| operators (us) | {' | '.join(columns)} |",
+            "|---|" + "--:|" * len(columns),
+            *(_row(kind, [column.get(kind) for column in columns.values()]) for kind in kinds),
+            _row("all", sums),
+        ]
+    )
 
 
 def _row(name: str, cells: Sequence[Mapping[str, float] | None]) -> str:
