@@ -8,11 +8,8 @@ from torch.fx import GraphModule, Node
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
-from pqd_int8.quantizer import LAYERS, MOVES, A, batch_norm_after, called, end_of_chain, origin
+from pqd_int8.quantizer import LAYERS, MOVES, A, batch_norm_after, called, end_of_chain
 from pqd_int8.target import FULL
-
-LARGEST_BIAS = 2**30
-"""Runtimes add the bias as int32 in units of (input step * weight step); this leaves half of the range to the sums."""
 
 
 def fold_batch_norms(model: GraphModule) -> None:
@@ -20,36 +17,40 @@ def fold_batch_norms(model: GraphModule) -> None:
 
     The weight is rounded first and scaled then: one step per channel absorbs the factor.
     """
-    for node in _quantized_layers(model):
+    for node in quantized_layers(model):
         norm = batch_norm_after(node, model)
-        if norm is not None and _is_only_reader(node):
+        if norm is not None and is_only_reader(node):
             _fold(model, node, called(norm, model))
             norm.replace_all_uses_with(node)
             model.graph.erase_node(norm)
     model.recompile()
 
 
-def _quantized_layers(model: GraphModule) -> list[Node]:
+def quantized_layers(model: GraphModule) -> list[Node]:
+    """The convolutions and linear layers whose weight becomes INT8."""
     nodes = (node for node in model.graph.nodes if node.target in LAYERS)
     return [node for node in nodes if isinstance(called(node.args[1], model), WeightFakeQuant)]
 
 
-def _is_only_reader(node: Node) -> bool:
-    """A weight that several layers share cannot take up the batch norm of one of them."""
-    return len(_rounded(node).users) == len(_rounded(node).all_input_nodes[0].users) == 1
+def is_only_reader(node: Node) -> bool:
+    """Whether the layer has its weight for itself; one that several share cannot take up the batch norm of one."""
+    return len(read_weight(node).users) == len(read_weight(node).all_input_nodes[0].users) == 1
 
 
-def _rounded(node: Node) -> Node:
+def read_weight(node: Node) -> Node:
+    """Where a quantized layer's weight is rounded."""
     rounded = node.args[1]
     assert isinstance(rounded, Node)
     return rounded
 
 
-def _weight_name(node: Node) -> str:
-    return str(_rounded(node).all_input_nodes[0].target)
+def weight_name(node: Node) -> str:
+    """The name of a quantized layer's weight."""
+    return str(read_weight(node).all_input_nodes[0].target)
 
 
-def _bias(model: GraphModule, node: Node) -> Tensor | None:
+def bias_of(model: GraphModule, node: Node) -> Tensor | None:
+    """A layer's bias, if it has one."""
     bias = node.args[2] if len(node.args) > 2 else None
     return model.get_parameter(str(bias.target)) if isinstance(bias, Node) else None
 
@@ -58,9 +59,9 @@ def _bias(model: GraphModule, node: Node) -> Tensor | None:
 def _fold(model: GraphModule, node: Node, norm: nn.Module | None) -> None:
     assert isinstance(norm, _BatchNorm)
     factor, offset = affine_of(norm)
-    name, rounded = _weight_name(node), called(_rounded(node), model)
+    name, rounded = weight_name(node), called(read_weight(node), model)
     assert rounded is not None
-    weight, bias = model.get_parameter(name), _bias(model, node)
+    weight, bias = model.get_parameter(name), bias_of(model, node)
     weight.copy_(rounded(weight) * factor.view(-1, *[1] * (weight.dim() - 1)))
     owner = model.get_submodule(name.rpartition(".")[0])
     owner.bias = nn.Parameter(offset if bias is None else offset + bias * factor)
@@ -86,12 +87,13 @@ def convolve_batch_norms(model: GraphModule) -> None:
     """
     for node in list(model.graph.nodes):
         norm = called(node, model)
-        if isinstance(norm, nn.BatchNorm2d) and _is_between_grids(node, model):
+        if isinstance(norm, nn.BatchNorm2d) and is_between_grids(node, model):
             _convolve(model, node, norm)
     model.recompile()
 
 
-def _is_between_grids(node: Node, model: GraphModule) -> bool:
+def is_between_grids(node: Node, model: GraphModule) -> bool:
+    """Whether a batch norm reads a quantized value, and only quantizers read what it and its ReLU compute."""
     readers = end_of_chain(node, model).users
     return all(isinstance(called(other, model), ActivationFakeQuant) for other in (node.args[0], *readers))
 
@@ -110,22 +112,6 @@ def _convolve(model: GraphModule, node: Node, norm: nn.BatchNorm2d) -> None:
     convolution.meta = dict(node.meta)
     node.replace_all_uses_with(convolution)
     graph.erase_node(node)
-
-
-@torch.no_grad()
-def fix_weight_steps(model: GraphModule) -> None:
-    """Each weight quantizer knows the steps of its weight, none so small that the bias would overflow 32 bits.
-
-    That is the fate of channels that training has all but switched off: next to their bias the weights count for
-    nothing, and they round to zero.
-    """
-    for node in _quantized_layers(model):
-        rounded, bias = called(_rounded(node), model), _bias(model, node)
-        source = called(origin(node.args[0], model), model)
-        assert isinstance(rounded, WeightFakeQuant)
-        rounded.steps = rounded.steps_of(model.get_parameter(_weight_name(node)))
-        if bias is not None and isinstance(source, ActivationFakeQuant):
-            rounded.steps = torch.maximum(rounded.steps, bias.abs() / (source.scale * LARGEST_BIAS))
 
 
 def quantize_moves(model: GraphModule) -> None:

@@ -9,7 +9,8 @@ from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_qat_pt
 
 from pqd_core import PqdError, Problem, StageContext, choose_layers
 from pqd_int8 import Int8Settings
-from pqd_int8.fold import convolve_batch_norms, fix_weight_steps, fold_batch_norms, quantize_moves
+from pqd_int8.bias import drop_roundings, fix_units, round_biases
+from pqd_int8.fold import convolve_batch_norms, fold_batch_norms, quantize_moves
 from pqd_int8.quantizer import Int8Quantizer, quantizable
 from pqd_int8.target import WeightRange, choose_range
 from pqd_int8.trace import trace
@@ -33,6 +34,7 @@ def simulate(
     layers = chosen_layers(graph, settings, stage)
     quantizer = Int8Quantizer(weight_range, layers, settings.activations == "symmetric", momentum)
     prepared = prepare_qat_pt2e(graph, quantizer)
+    round_biases(prepared)
     context.give("fake-quant", {"weight_range": torch.tensor([weight_range.low, weight_range.high])})
     return _switchable(prepared).eval()
 
@@ -40,9 +42,10 @@ def simulate(
 def deployable(model: nn.Module) -> nn.Module:
     """The graph holds int8 weights and explicit quantize and dequantize operators; batch norms are folded in."""
     assert isinstance(model, GraphModule)
+    drop_roundings(model)
     fold_batch_norms(model)
     convolve_batch_norms(model)
-    fix_weight_steps(model)
+    fix_units(model)
     quantize_moves(model)
     return _switchable(convert_pt2e(model)).eval()
 

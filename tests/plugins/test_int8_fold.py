@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.fx import GraphModule
 
 from pqd_int8 import Int8QatSettings, fold, int8_qat
+from pqd_int8.bias import drop_roundings, fix_units
 from pqd_int8.fake_quant import WeightFakeQuant
 from pqd_int8.quantizer import called, origin
 
@@ -34,6 +35,7 @@ def norms(graph: GraphModule) -> list[str]:
 
 def test_folding_batch_norms_changes_no_result() -> None:
     graph = calibrated(network())
+    drop_roundings(graph)
     before = logits(graph)
     fold.fold_batch_norms(graph)
     assert norms(graph) == ["bn3"]
@@ -44,6 +46,7 @@ def test_folding_batch_norms_changes_no_result() -> None:
 def test_a_batch_norm_between_grids_becomes_an_exact_convolution() -> None:
     graph = calibrated(network())
     before = logits(graph)
+    drop_roundings(graph)
     fold.convolve_batch_norms(graph)
     assert "bn3" not in norms(graph)
     assert graph.get_parameter("bn3.weight").shape == (16, 1, 1, 1)
@@ -82,8 +85,9 @@ def test_a_channel_that_is_all_but_switched_off_keeps_its_bias_within_32_bits() 
         model.bn1.running_mean[3], model.bn1.bias[3] = 0, 1.0
     graph = calibrated(model)
     before, frozen = logits(graph), int8_qat.freeze(copy.deepcopy(graph))
+    drop_roundings(graph)
     fold.fold_batch_norms(graph)
-    fold.fix_weight_steps(graph)
+    fix_units(graph)
     for node in graph.graph.nodes:
         rounded = called(node.args[1], graph) if len(node.args) > 2 else None
         if isinstance(rounded, WeightFakeQuant):
