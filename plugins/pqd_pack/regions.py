@@ -70,16 +70,18 @@ def _in_onnx(data: bytes, _: str, __: Callable[[str], bytes | None]) -> Iterator
 
     kinds = {"INT8": "i8", "UINT8": "u8", "INT32": "i32", "INT64": "i64", "FLOAT16": "f16", "BFLOAT16": "bf16"}
     kinds |= {"FLOAT": "f32", "DOUBLE": "f64"}
-    graph, end = onnx.load_model_from_string(data).graph, 0
-    constants = (value.t for node in graph.node for value in node.attribute if value.HasField("t"))
-    for tensor in (*constants, *graph.initializer):  # nodes come before initializers on the wire
-        dtype = kinds.get(onnx.TensorProto.DataType.Name(tensor.data_type))
-        if dtype is None or len(tensor.raw_data) < SMALLEST:
-            continue
-        start = data.find(tensor.raw_data, end)
-        if start >= 0:
-            end = start + len(tensor.raw_data)
-            yield Region(start, end, dtype, tuple(tensor.dims))
+    graph = onnx.load_model_from_string(data).graph
+    constants = [value.t for node in graph.node for value in node.attribute if value.HasField("t")]
+    for tensors in (constants, graph.initializer):  # which of them comes first on the wire is free
+        end = 0
+        for tensor in tensors:
+            dtype = kinds.get(onnx.TensorProto.DataType.Name(tensor.data_type))
+            if dtype is None or len(tensor.raw_data) < SMALLEST:
+                continue
+            start = data.find(tensor.raw_data, end)
+            if start >= 0:
+                end = start + len(tensor.raw_data)
+                yield Region(start, end, dtype, tuple(tensor.dims))
 
 
 def _in_openvino(_: bytes, name: str, beside: Callable[[str], bytes | None]) -> Iterator[Region]:

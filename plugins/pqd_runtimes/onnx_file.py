@@ -15,6 +15,7 @@ from onnx import GraphProto, ModelProto, NodeProto
 from torch import Tensor, nn
 
 from pqd_runtimes.kernels import use_global_pools, use_integer_bias
+from pqd_runtimes.onnx_bytes import MATRIX, serialized
 from pqd_runtimes.onnx_graph import layer_weights
 from pqd_runtimes.translation import translated
 
@@ -37,7 +38,7 @@ def onnx_file(model: nn.Module, example: Tensor, shared: Path) -> Path:
         proto = translated(model, example)
         finish(proto)
         aside = shared / f"model.onnx.{os.getpid()}"
-        aside.write_bytes(proto.SerializeToString(deterministic=True))
+        aside.write_bytes(serialized(proto))
         aside.replace(file)
     return file
 
@@ -49,7 +50,7 @@ def finish(proto: ModelProto) -> None:
     use_integer_bias(proto.graph)
     _strip(proto)
     # Weights lie together, largest first: a compressor learns their statistics once.
-    proto.graph.initializer.sort(key=lambda tensor: (-tensor.ByteSize(), tensor.name))
+    proto.graph.initializer.sort(key=lambda tensor: (len(tensor.dims) < MATRIX, -tensor.ByteSize(), tensor.name))
     for value in chain(proto.graph.input, proto.graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
 

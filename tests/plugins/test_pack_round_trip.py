@@ -7,11 +7,13 @@ import struct
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from measure_kit import context_of, deployed, some_data
+from onnx import helper, numpy_helper
 from pack_kit import MEGABYTES, onnx_file, openvino_files, pt2_file, sparse_weight
 
 from pqd_core import Settings
@@ -19,6 +21,7 @@ from pqd_pack import codecs, weights
 from pqd_pack.account import WEIGHTS, account, entropy_bits, frequencies, weights_in
 from pqd_pack.packing import pack, unpack
 from pqd_pack.size import measure
+from pqd_runtimes.onnx_bytes import serialized
 
 SHAPES = arrays.array_shapes(min_dims=2, max_dims=4, min_side=0, max_side=9)
 VALUES = st.one_of(st.integers(-128, 127), st.sampled_from([-128, -1, 0, 1, 127]), st.just(0))
@@ -100,6 +103,18 @@ def test_any_bytes_come_back_whatever_they_are_called(files: dict[str, bytes]) -
 def test_weights_of_a_torch_file_are_coded_as_weights() -> None:
     found = account(pack(FILES["torch"]), MEGABYTES)
     assert [part.size for part in found.parts if part.kind == WEIGHTS] == [16 * 8 * 9 + 10 * 64]
+
+
+def test_weights_ahead_of_nodes_are_coded_as_weights_and_so_are_constants_in_nodes() -> None:
+    """Fields of an ONNX file may come in any order."""
+    model = onnx.load_model_from_string(onnx_file(sparse_weight(16, 8, 3, 3)))
+    constant = numpy_helper.from_array(sparse_weight(10, 64))
+    model.graph.node.append(helper.make_node("Constant", [], ["constant"], value=constant))
+    for data in (serialized(model), model.SerializeToString()):
+        packed = pack({"model.onnx": data})
+        sizes = [part.size for part in account(packed, MEGABYTES).parts if part.kind == WEIGHTS]
+        assert sizes == [16 * 8 * 9 + 10 * 64]
+        assert unpack(packed, MEGABYTES) == {"model.onnx": data}
 
 
 def test_weights_of_a_safetensors_file_are_coded_as_weights() -> None:

@@ -32,6 +32,7 @@ from torch.nn import functional as F
 
 from pqd_core import DeployError
 from pqd_runtimes import translation
+from pqd_runtimes.onnx_bytes import serialized
 from pqd_runtimes.onnx_runtime import session_options
 from pqd_runtimes.program import exported_program
 
@@ -91,6 +92,18 @@ def test_both_runtimes_are_fed_from_one_translation(shelf: Shelf, tmp_path: Path
     for runtime in ("onnxruntime", "openvino"):
         file = export(nn.Identity(), runtime, tmp_path / runtime, shared)  # would fail if it were translated
         assert contents(file) == contents(shelf.file("int8", runtime))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_weights_lie_ahead_of_everything_else_and_nothing_is_lost_by_it(shelf: Shelf, form: str) -> None:
+    data = shelf.file(form, "onnxruntime").read_bytes()
+    model = onnx.load_model_from_string(data)
+    onnx.checker.check_model(model)
+    weights = [tensor for tensor in model.graph.initializer if len(tensor.dims) > 1]
+    assert weights == list(model.graph.initializer[: len(weights)])
+    assert max(map(data.index, (w.raw_data for w in weights))) < data.index(model.graph.node[0].SerializeToString())
+    plain = model.SerializeToString()
+    assert (len(data), serialized(onnx.load_model_from_string(plain))) == (len(plain), data)
 
 
 def test_int8_weights_are_stored_as_int8_only(shelf: Shelf) -> None:
