@@ -22,9 +22,14 @@ def serialized(proto: ModelProto) -> bytes:
     del rest.graph.initializer[:]
     for tensor in proto.graph.initializer:
         (first if len(tensor.dims) >= MATRIX else rest.graph).initializer.append(tensor)
-    graph = b"".join(part.SerializeToString(deterministic=True) for part in (first, rest.graph))
+    graph = _bytes(first) + _bytes(rest.graph)
     rest.ClearField("graph")
-    return rest.SerializeToString(deterministic=True) + GRAPH + _varint(len(graph)) + graph
+    return _bytes(rest) + GRAPH + _varint(len(graph)) + graph
+
+
+def _bytes(part: ModelProto | GraphProto) -> bytes:
+    data: bytes = part.SerializeToString(deterministic=True)
+    return data
 
 
 def _varint(number: int) -> bytes:
