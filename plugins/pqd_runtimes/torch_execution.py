@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +21,7 @@ from pqd_runtimes.program import input_specs, layer_weights, module_path
 from pqd_runtimes.refusals import refuse
 
 SIMULATED = "eager mode dequantizes and computes in float; mode: compiled has integer kernels"
+LOOPS = "Inductor has INT8 kernels for layers; what lies between them runs in its own loops, in float"
 CONVERT = re.compile("(de)?quantize_.*|_to_copy")
 MOVE = frozenset(
     {
@@ -52,8 +53,7 @@ def eager_execution(program: ExportedProgram) -> list[Operator]:
     """The operators of the graph, in order: each runs by itself."""
     layers = {layer.node: layer for layer in _layers(program)}
     operators = [_operator(node, layers.get(node)) for node in _running(program.graph.nodes)]
-    simulated = any(operator.role == "convert" for operator in operators)
-    return [evolve(one, why=SIMULATED) if simulated and one.role == "compute" else one for one in operators]
+    return _explained(operators, SIMULATED, layers_too=True)
 
 
 def compiled_execution(file: Path, program: ExportedProgram, images: Tensor) -> list[Operator]:
@@ -73,7 +73,17 @@ def compiled_execution(file: Path, program: ExportedProgram, images: Tensor) -> 
         operators.append(_operator(node, layer))
     if layers:
         raise refuse(file, f"what Inductor has made of {layers[0].name!r} is not known", "set mode: eager to see it")
-    return operators
+    return _explained(operators, LOOPS, layers_too=False)
+
+
+def _explained(operators: Sequence[Operator], why: str, *, layers_too: bool) -> list[Operator]:
+    """Where something is quantized, whatever computes in float all the same says why."""
+    quantized = any(one.kind.startswith("dequantize") or (one.macs and one.integer) for one in operators)
+    unexplained = [quantized and one.role == "compute" and not one.integer for one in operators]
+    return [
+        evolve(one, why=why) if asked and (layers_too or not one.macs) else one
+        for one, asked in zip(operators, unexplained, strict=True)
+    ]
 
 
 def frozen_graph(module: nn.Module, images: Tensor) -> GraphModule:

@@ -107,7 +107,9 @@ def test_compiled_all_layers_run_on_integers_under_their_names_and_additions_in_
     assert len(layers) == LAYERS["resnet18_cifar"]
     assert {"conv1", "layer1.0.conv1", "layer4.0.downsample.0", "fc"} <= {one.name for one in layers}
     assert all(one.integer and one.kind in ("qconv_pointwise", "qlinear_pointwise") for one in layers)
-    assert {one.kind for one in operators if one.role == "compute" and not one.integer} == {"add", "relu", "mean"}
+    in_float = [one for one in operators if one.role == "compute" and not one.integer]
+    assert {one.kind for one in in_float} == {"add", "relu", "mean"}
+    assert {one.why for one in in_float} == {torch_execution.LOOPS}
 
 
 def test_compiled_an_excluded_layer_is_seen_in_float(run_by: Any) -> None:
