@@ -88,7 +88,7 @@ def pqd_commands() -> list[CommandDef]:
     return [
         CommandDef(
             name="bench",
-            summary="Measure deployed files side by side: latency, throughput, load time, memory, energy.",
+            summary="Measure deployed files side by side: latency, throughput, load, memory, energy, share in INT8.",
             load="pqd_measure.bench:bench",
             example="pqd bench float.onnx int8.onnx int8.xml int8.pt2@torch,mode=compiled --images data.npz",
         )
