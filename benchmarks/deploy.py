@@ -1,14 +1,17 @@
 """INT8 files of pqd against those of other libraries, and against float, side by side.
 
     python benchmarks/deploy.py make resnet18-cifar [vgg16-bn wrn-28-10]
+    python benchmarks/deploy.py kernels resnet18-cifar [vgg16-bn wrn-28-10]
     python benchmarks/deploy.py time resnet18-cifar --batch 1
 
 `make` writes each candidate's file below `local/deploy/`; it needs the dependency group `bench`, and a C++ compiler
-for what Inductor compiles. `time` times them in interleaved rounds, each in processes of its own, and writes
-`results/deploy/`, from which `deploy_table.py` makes a page. Networks have full width and untrained weights: speed does
-not depend on what was learned, and nothing is said about accuracy.
+for what Inductor compiles. `kernels` adds the files whose kernels are timed. `time` times all in interleaved rounds,
+each in processes of its own, and writes `results/deploy/`, from which `deploy_table.py` makes a page. Networks have
+full width and untrained weights: speed does not depend on what was learned, and nothing is said about accuracy.
 
 Every candidate is opened with the options that pqd's runtimes choose, the peers too: what is compared is files.
+"Kernels timed" is a file that was made with `kernels_for_batch`, for the batch of the table. pqd's timing works on
+NNCF's file too; that row says what it does there, and counts as nobody's.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatch
 from importlib.metadata import version
 from pathlib import Path
@@ -25,26 +28,33 @@ from typing import Any
 import numpy as np
 import torch
 from evidence import write_result
-from networks import calibrated, make_network, random_images
+from networks import INFO, calibrated, make_network, random_images
 from peers import ONNX_STATIC, quantize_nncf, quantize_pt2e, quantize_static
 from torch import nn
 
 from pqd_measure import LatencySettings
 from pqd_measure.estimates import latency, paired_ratio
 from pqd_measure.side_by_side import Subject, Timed, time_side_by_side
-from pqd_runtimes import RUNTIMES
+from pqd_runtimes import RUNTIMES, OpenVinoSettings
+from pqd_runtimes.openvino_kernels import choose_kernels
+from pqd_runtimes.openvino_runtime import session_options
 
 LOCAL = Path(__file__).parent.parent / "local" / "deploy"
 BACKBONES = ("resnet18-cifar", "vgg16-bn", "wrn-28-10")
 THREADS, CALIBRATION = 2, 64
 RECORDS = {record.name: record for record in RUNTIMES}
-OURS = ("pqd on onnxruntime", "pqd on openvino")
+BATCHES = (1, 32)
+"""What kernels are timed for."""
+OURS = ("pqd on onnxruntime", "pqd on openvino", "pqd on openvino, kernels timed")
+MIXED = "nncf on openvino, kernels timed by pqd"
 CANDIDATES: dict[str, tuple[str, str, dict[str, Any]]] = {
     # label: runtime, file, settings
     OURS[0]: ("onnxruntime", "pqd/onnxruntime/model.onnx", {}),
     OURS[1]: ("openvino", "pqd/openvino/model.xml", {}),
+    OURS[2]: ("openvino", "pqd-{batch}/openvino/model.xml", {}),
     **{label: ("onnxruntime", f"{label}.onnx", {}) for label in ONNX_STATIC},
     "nncf on openvino": ("openvino", "nncf.xml", {}),
+    MIXED: ("openvino", "nncf-{batch}.xml", {}),
     "pt2e with inductor": ("torch", "pt2e/torch/model.pt2", {"mode": "compiled"}),
     "float on onnxruntime": ("onnxruntime", "float/onnxruntime/model.onnx", {}),
     "float on openvino": ("openvino", "float/openvino/model.xml", {}),
@@ -72,13 +82,32 @@ def make(backbone: str) -> None:
     _export(freeze(prepared), folder / "pqd", ("onnxruntime", "openvino"))
 
 
-def _export(model: nn.Module, folder: Path, runtimes: Iterable[str]) -> None:
+def time_kernels(backbone: str) -> None:
+    """The files again, with kernels that were timed for each batch; on a quiet machine, as all timing."""
+    folder = LOCAL / backbone
+    torch.set_num_threads(THREADS)
+    for batch in BATCHES:
+        settings = {"openvino": {"kernels_for_batch": batch}}
+        shutil.rmtree(folder / f"pqd-{batch}", ignore_errors=True)
+        shutil.copytree(folder / "pqd/shared", folder / f"pqd-{batch}/shared")
+        _export(nn.Identity(), folder / f"pqd-{batch}", settings, settings)  # what is in `shared` is taken from there
+        for suffix in (".xml", ".bin"):
+            shutil.copy(folder / f"nncf{suffix}", folder / f"nncf-{batch}{suffix}")
+        images = np.resize(np.load(folder / "images.npy"), (batch, *INFO.shape))
+        options = session_options(THREADS, OpenVinoSettings())
+        print(backbone, batch, sorted(choose_kernels(folder / f"nncf-{batch}.xml", images, options)))
+
+
+def _export(
+    model: nn.Module, folder: Path, runtimes: Iterable[str], settings: Mapping[str, dict[str, Any]] = {}
+) -> None:
     shared = folder / "shared"
-    shared.mkdir(parents=True)
+    shared.mkdir(parents=True, exist_ok=True)
     for name in runtimes:
         (folder / name).mkdir()
         record = RECORDS[name]
-        record.implementation().export(model, EXAMPLE, folder / name, shared, record.settings())
+        chosen = record.settings(**settings.get(name, {}))
+        record.implementation().export(model, EXAMPLE, folder / name, shared, chosen)
 
 
 def time_all(backbone: str, settings: LatencySettings, leave_out: Sequence[str] = ()) -> None:
@@ -86,7 +115,10 @@ def time_all(backbone: str, settings: LatencySettings, leave_out: Sequence[str] 
     folder = LOCAL / backbone
     subjects = {
         label: Subject(
-            folder / file, str(RECORDS[runtime].load), RECORDS[runtime].settings(**chosen), folder / "images.npy"
+            folder / file.format(batch=settings.batch),
+            str(RECORDS[runtime].load),
+            RECORDS[runtime].settings(**chosen),
+            folder / "images.npy",
         )
         for label, (runtime, file, chosen) in CANDIDATES.items()
         if not any(fnmatch(label, glob) for glob in leave_out)
@@ -94,7 +126,7 @@ def time_all(backbone: str, settings: LatencySettings, leave_out: Sequence[str] 
     with tempfile.TemporaryDirectory() as scratch:
         timed = time_side_by_side(subjects, settings, THREADS, Path(scratch), progress=print)
     standing = {label: one for label, one in timed.items() if one.failure is None}
-    peers = {label: one for label, one in standing.items() if label not in OURS}
+    peers = {label: one for label, one in standing.items() if label not in (*OURS, MIXED)}
     best = min(peers, key=lambda label: float(np.median(peers[label].times_ms)))
     rows = {label: _row(one, peers[best], settings.seed) for label, one in timed.items()}
     for label, row in rows.items():
@@ -129,7 +161,8 @@ def main() -> None:
     """Make, or time."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("make").add_argument("backbones", nargs="+", choices=BACKBONES)
+    for name in ("make", "kernels"):
+        commands.add_parser(name).add_argument("backbones", nargs="+", choices=BACKBONES)
     timing = commands.add_parser("time")
     timing.add_argument("backbone", choices=BACKBONES)
     timing.add_argument("--batch", type=int, default=1)
@@ -139,9 +172,9 @@ def main() -> None:
     timing.add_argument("--warmup_s", type=float, default=1)
     timing.add_argument("--leave-out", nargs="*", default=[], help="globs over candidates that are not timed")
     options = parser.parse_args()
-    if options.command == "make":
+    if options.command in ("make", "kernels"):
         for backbone in options.backbones:
-            make(backbone)
+            (make if options.command == "make" else time_kernels)(backbone)
     else:
         names = ("batch", "seconds", "processes", "rounds", "warmup_s")
         chosen = {name: getattr(options, name) for name in names}

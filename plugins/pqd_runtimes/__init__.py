@@ -41,6 +41,12 @@ class OpenVinoSettings(RuntimeSettings):
         "f32",
         description="What float operators compute in. Left alone, OpenVINO silently takes bf16 where the CPU has it.",
     )
+    kernels_for_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Batch size for which each convolution gets the kernel that is the fastest here, by timing when "
+        "the file is made (3 to 20 seconds; not the same bytes each time). Without it OpenVINO chooses.",
+    )
 
 
 class TorchSettings(RuntimeSettings):
@@ -67,7 +73,7 @@ RUNTIMES = (
         name="openvino",
         summary="An OpenVINO IR (model.xml and model.bin), run by OpenVINO on the CPU.",
         settings=OpenVinoSettings,
-        version="3",
+        version="4",
         load="pqd_runtimes.openvino_runtime",
         requires=("openvino", "onnx", "onnxscript", "torch"),
         opens={".xml": (".bin",), ".onnx": ()},

@@ -15,6 +15,7 @@ from pqd_core import Operator
 from pqd_runtimes import MAX_MEGABYTES, OpenVinoSettings, openvino_execution
 from pqd_runtimes.kernels import pad_before_pools, scale_channels
 from pqd_runtimes.onnx_graph import read_onnx
+from pqd_runtimes.openvino_kernels import choose_kernels
 from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, refuse, told_as
 from pqd_runtimes.residual_rounding import keep_residual_rounding
 from pqd_runtimes.zero_points import without_zero_point
@@ -30,7 +31,9 @@ MADE_UP = re.compile(r"[A-Z][A-Za-z]*_\d+")
 
 def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settings: OpenVinoSettings) -> Path:
     """`folder/model.xml` and, beside it, `model.bin`: OpenVINO's form of the ONNX file in `shared`."""
-    from pqd_runtimes.onnx_file import onnx_file  # a process that only runs a file needs no torch
+    import torch  # a process that only runs a file needs none
+
+    from pqd_runtimes.onnx_file import onnx_file
 
     source, file = onnx_file(model, example, shared), folder / "model.xml"
     with told_as(source, "OpenVINO cannot convert it", "deploy it with another runtime"):
@@ -43,6 +46,9 @@ def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settin
         keep_residual_rounding(converted)
         _number_names(converted)
         openvino.save_model(converted, file, compress_to_fp16=False)
+        if settings.kernels_for_batch is not None:
+            images = np.zeros((settings.kernels_for_batch, *example.shape[1:]), np.float32)
+            choose_kernels(file, images, session_options(torch.get_num_threads(), settings))
     return file
 
 

@@ -2,7 +2,9 @@
 
 Where a convolution's rounded result is added to a residual and the sum is rounded again, OpenVINO's CPU plugin computes
 all of it in one kernel and leaves the inner rounding out. It does so only if the rounding is the kernel's first
-operation behind the convolution. A parametric ReLU of slope 1, which changes nothing, comes first here.
+operation behind the convolution. A ReLU that changes nothing comes first here: the convolution's bias lifts all that
+the rounding does not clip above zero, and the rounding's ends are lifted as far. Of the operations that can stand
+there it is the cheapest.
 """
 
 from __future__ import annotations
@@ -14,17 +16,36 @@ import openvino
 from openvino import opset13 as ops
 
 CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
+BELOW = 1 / 16
+"""How far below zero the lowest end lies, in steps of the grid: OpenVINO drops a ReLU in front of a range from zero."""
 
 
 def keep_residual_rounding(model: openvino.Model) -> None:
     """Each convolution's rounding before a residual addition is done."""
     for rounding in list(_roundings(model)):
-        source = rounding.input_value(0)
-        slope = ops.constant(np.ones(1, np.float32))
-        unchanged = ops.prelu(source, slope)
-        unchanged.set_friendly_name(f"{rounding.get_friendly_name()}/kept")
-        rounding.input(0).replace_source_output(unchanged.output(0))
+        low, high = (_value(rounding, index) for index in (1, 2))
+        lift = -low - BELOW * (high - low) / (rounding.get_attributes()["levels"] - 1)
+        lifted = ops.relu(_plus(rounding.input_value(0), lift))
+        lifted.set_friendly_name(f"{rounding.get_friendly_name()}/kept")
+        rounding.input(0).replace_source_output(lifted.output(0))
+        for index, end in ((1, low), (2, high)):
+            rounding.input(index).replace_source_output(ops.constant((end + lift).astype(np.float32)).output(0))
     model.validate_nodes_and_infer_types()
+
+
+def _value(node: openvino.Node, index: int) -> np.ndarray:
+    return np.array(node.input_value(index).get_node().data, np.float64)
+
+
+def _plus(source: openvino.Output, lift: np.ndarray) -> openvino.Output:
+    """`source` and as much more, by way of its bias if nothing else reads that sum."""
+    node = source.get_node()
+    has_bias = node.get_type_name() == "Add" and node.input_value(1).get_node().get_type_name() == "Constant"
+    if not has_bias or len(source.get_target_inputs()) > 1:
+        return ops.add(source, ops.constant(lift.astype(np.float32))).output(0)
+    bias = _value(node, 1) + lift
+    node.input(1).replace_source_output(ops.constant(bias.astype(np.float32)).output(0))
+    return source
 
 
 def _roundings(model: openvino.Model) -> Iterator[openvino.Node]:

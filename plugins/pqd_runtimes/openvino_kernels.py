@@ -1,0 +1,119 @@
+"""Which of the CPU's kernels each convolution of an OpenVINO file runs in, chosen by timing both.
+
+For INT8 convolutions oneDNN has a matrix kernel (`brgconv`), which OpenVINO always takes, and an older direct one
+(`jit`), which computes nothing for padding: it is faster where the padding is much of the work, where a kernel has
+steps of two pixels, or where there are few input channels; by how much depends on the batch and on the CPU. OpenVINO
+reads an operator's preference from its attribute `primitives_priority` and passes over one that it cannot meet, so a
+file with preferences runs everywhere.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import openvino
+
+ATTRIBUTE = "primitives_priority"
+MATRIX_KERNEL = re.compile(r"brgconv_(avx2|avx512)(_1x1)?_i8", re.IGNORECASE)
+"""What has a direct counterpart; where the CPU multiplies in tiles (AMX) nothing comes near the matrix kernel."""
+GAIN = 0.97
+"""A kernel has to take less than this share of the other's time to be preferred: smaller leads come and go with the
+machine's mood, and with where a process finds its memory."""
+CALLS = 8
+LEAST_ROUNDS, LEAST_SECONDS, MOST_SECONDS = 15, 3.0, 20.0
+MICROSECOND = timedelta(microseconds=1)
+Kernels = dict[str, str]
+
+
+class Counted:
+    """A compiled file that counts the microseconds of each operator."""
+
+    def __init__(self, file: Path, images: np.ndarray, options: Mapping[str, Any]) -> None:
+        model = openvino.Core().read_model(file)
+        model.reshape(list(images.shape))
+        compiled = openvino.Core().compile_model(model, "CPU", {**options, "PERF_COUNT": True})
+        self.kernels = dict(map(_kernel, compiled.get_runtime_model().get_ordered_ops()))
+        self._request, self._images = compiled.create_infer_request(), openvino.Tensor(images)
+        self._rounds: list[Counter[str]] = []
+
+    def call(self) -> None:
+        """A round of calls, the first of them unseen: the operators' sums are kept, as each is a whole number."""
+        sums: Counter[str] = Counter()
+        self._request.infer(self._images)
+        for _ in range(CALLS):
+            self._request.infer(self._images)
+            for told in self._request.get_profiling_info():
+                sums[told.node_name] += told.real_time // MICROSECOND
+        self._rounds.append(sums)
+
+    def microseconds(self, name: str) -> np.ndarray:
+        """An operator's time in each round, at least one."""
+        return np.maximum(1, [sums[name] for sums in self._rounds])
+
+
+def choose_kernels(file: Path, images: np.ndarray, options: Mapping[str, Any]) -> Kernels:
+    """The kernel that each convolution prefers from now on; `file` is rewritten to say so.
+
+    Args:
+        file: an IR, `model.xml` with its `.bin` beside it.
+        images: a batch of the size that the file is to be fast for, float32 (N, C, H, W).
+        options: what OpenVINO is to compile with.
+    """
+    own = Counted(file, images, options)
+    asked = {name: f"jit_{found[1]}" for name, kernel in own.kernels.items() if (found := MATRIX_KERNEL.match(kernel))}
+    if not asked:
+        return {}
+    original = file.read_bytes()
+    prefer(file, asked)
+    try:
+        other = Counted(file, images, options)
+    finally:
+        file.write_bytes(original)
+    _in_turns(own, other)
+    chosen = {name: kernel for name, kernel in asked.items() if _is_faster(name, other, own)}
+    if chosen:
+        prefer(file, chosen)
+    return chosen
+
+
+def prefer(file: Path, kernels: Kernels) -> None:
+    """Write into `file` which kernel each convolution prefers."""
+    tree = ElementTree.parse(file)
+    for layer in tree.iter("layer"):
+        if layer.get("type") in ("Convolution", "GroupConvolution") and (kernel := kernels.get(str(layer.get("name")))):
+            attributes = layer.find("rt_info")
+            if attributes is None:
+                attributes = ElementTree.Element("rt_info")
+                layer.insert(list(layer).index(layer.find("input")), attributes)  # type: ignore[arg-type]
+            ElementTree.SubElement(attributes, "attribute", name=ATTRIBUTE, version="0", value=f"cpu:{kernel}")
+    tree.write(file, encoding="utf-8", xml_declaration=True)
+
+
+def _kernel(operator: Any) -> tuple[str, str]:
+    return operator.get_friendly_name(), str(operator.get_rt_info()["primitiveType"].astype(str))
+
+
+def _in_turns(*files: Counted) -> None:
+    """Rounds of both, so that a slow moment of the machine meets both."""
+    began = time.monotonic()
+    for done in count(1):
+        for counted in files[:: 1 if done % 2 else -1]:
+            counted.call()
+        seconds = time.monotonic() - began
+        if seconds > MOST_SECONDS or (done >= LEAST_ROUNDS and seconds > LEAST_SECONDS):
+            return
+
+
+def _is_faster(name: str, other: Counted, own: Counted) -> bool:
+    if other.kernels.get(name) == own.kernels[name]:
+        return False  # the CPU has no such kernel for this convolution
+    return bool(np.median(other.microseconds(name) / own.microseconds(name)) < GAIN)
