@@ -3,12 +3,15 @@
     python benchmarks/changed.py
 
 Runs `specs/changed-resnet20.yaml` and compares the network as it was trained, with its fake quantizers, with the file
-of each runtime, on all test images. Beside that stands what changes when only the last bits of the simulation's sums
-do: two right programs are as far apart. Writes `results/changed.json`.
+of each runtime, on all test images. Three more answers of the simulation stand beside that: with all sums in double
+precision, which is how far float arithmetic alone takes a right program from another; with the last bits of all sums
+moved at random; and with biases as they are, not in the whole units in which integer runtimes add them. Writes
+`results/changed.json`.
 """
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,7 +21,9 @@ import numpy as np
 import torch
 from evidence import write_result
 from scipy.stats import binomtest
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pqd_core import run
 from pqd_core.artifact import Store
@@ -34,9 +39,45 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "plugins")]
 from sweep_kit import jittered  # noqa: E402
 
+from pqd_int8.bias import drop_roundings  # noqa: E402
+from pqd_int8.fake_quant import ActivationFakeQuant  # noqa: E402
+from pqd_int8.quantizer import LAYERS  # noqa: E402
+
 SPEC = Path(__file__).parent / "specs" / "changed-resnet20.yaml"
 BATCH = 250
+APART = 0.02
+"""Steps of the logits: above what float sums are known to, below what one value rounded otherwise does."""
 Answers = np.ndarray
+
+
+class InDouble(fx.Interpreter):
+    """Runs a simulated network with its layers, batch norms and roundings in double precision."""
+
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Layers add up in double precision."""
+        if target in LAYERS:
+            args = tuple(arg.double() if isinstance(arg, Tensor) else arg for arg in args)
+        return super().call_function(target, args, kwargs)
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Batch norms, too, and what is rounded is divided by its step."""
+        part = self.module.get_submodule(target)
+        if isinstance(part, _BatchNorm):
+            statistics = (part.running_mean, part.running_var, part.weight, part.bias)
+            parameters = [None if tensor is None else tensor.double() for tensor in statistics]
+            return F.batch_norm(args[0].double(), *parameters, eps=part.eps)
+        if isinstance(part, ActivationFakeQuant):
+            step, zero = part.scale.double(), part.zero_point
+            points = (args[0].double() / step).round().clamp(part.quant_min - zero, part.quant_max - zero)
+            return (points * step).float()
+        return super().call_module(target, args, kwargs)
+
+
+def with_float_biases(model: fx.GraphModule) -> fx.GraphModule:
+    """The simulation without the rounding of biases."""
+    twin = copy.deepcopy(model)
+    drop_roundings(twin)
+    return twin
 
 
 def answers(ask: Callable[[Tensor], Any], context: RunContext) -> Answers:
@@ -47,12 +88,15 @@ def answers(ask: Callable[[Tensor], Any], context: RunContext) -> Answers:
 
 @torch.no_grad()
 def all_answers(step: Step, context: RunContext) -> Iterator[tuple[str, Answers]]:
-    """The simulated network's answers, those with other last bits, and those of each runtime's file."""
+    """The simulated network's answers, those in other arithmetics, and those of each runtime's file."""
     artifact = context.store.find("steps", step.key)
     assert artifact is not None
     model: nn.Module = rebuild(artifact, step, context).model
+    assert isinstance(model, fx.GraphModule)
     yield "simulated", answers(model, context)
+    yield "in double precision", answers(lambda images: InDouble(model).run(images), context)
     yield "last bits", answers(lambda images: jittered(model, images), context)
+    yield "biases not rounded", answers(with_float_biases(model), context)
     for runtime in context.spec.runtimes or ():
         deployed = context.store.find("deployed", deployment_key(step, runtime))
         assert deployed is not None
@@ -68,6 +112,7 @@ def compared(step: Step, context: RunContext) -> dict[str, Any]:
     found, simulated = {}, None
     for name, given in all_answers(step, context):
         simulated = given if simulated is None else simulated
+        error = abs(given - simulated) / (np.ptp(simulated) / 255)
         changed = int((given.argmax(1) != simulated.argmax(1)).sum())
         ends = binomtest(changed, len(given)).proportion_ci(0.95, method="exact")
         found[name] = {
@@ -75,7 +120,8 @@ def compared(step: Step, context: RunContext) -> dict[str, Any]:
             "changed": changed / len(given),
             "interval": [float(ends.low), float(ends.high)],
             "images": len(given),
-            "rms_in_steps": float(np.sqrt(((given - simulated) ** 2).mean()) / (np.ptp(simulated) / 255)),
+            "rms_in_steps": float(np.sqrt((error**2).mean())),
+            "images_apart": float((error.max(1) > APART).mean()),
         }
         print(step.seed, name, found[name], flush=True)
     return found

@@ -2,8 +2,8 @@
 
 What a convolution or linear layer adds up are products of integers, each worth (input step x weight step). Its bias
 joins them as an int32 in that unit. The rounding moves every output of a channel by the same, up to half a unit, which
-is a thousand times what the last bits of a float sum amount to: enough that many values next to it are rounded
-otherwise. So the network is simulated with it, and the file gets the bias that was simulated.
+is far more than the last bits of a float sum, and enough that some of the outputs are rounded otherwise. So the network
+is simulated with it, and the file gets the bias that was simulated.
 """
 
 from __future__ import annotations
