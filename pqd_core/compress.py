@@ -11,6 +11,7 @@ from attrs import frozen
 
 from pqd_core.host.errors import DataError, PqdError, Problem
 from pqd_core.host.plugins import Host, default_host
+from pqd_core.host.quiet import quiet_neighbours
 from pqd_core.host.rows import Row
 from pqd_core.report import Report
 from pqd_core.run import run
@@ -66,13 +67,14 @@ def compress(
         PqdError: the data, the settings or the order cannot be; a stage fails.
     """
     host, goal = host or default_host(), GOAL if goal is None else goal
-    asked = _ask(model, train_data, test_data, {"stages": list(stages), "name": name, "goals": [goal], **spec}, host)
-    report = _run(asked, out, store, host, show_progress)
-    try:
-        best = report.best(asked.goals[0].metric, _allowed(goal), asked.goals[0].runtime)
-    except PqdError:  # the report says how far each pipeline misses the goal
-        return Compressed(report, None, None)
-    return Compressed(report, best, _frozen(asked, best.step, store, host))
+    with quiet_neighbours():
+        asked = _ask(model, train_data, test_data, {"stages": [*stages], "name": name, "goals": [goal], **spec}, host)
+        report = _run(asked, out, store, host, show_progress)
+        try:
+            best = report.best(asked.goals[0].metric, _allowed(goal), asked.goals[0].runtime)
+        except PqdError:  # the report says how far each pipeline misses the goal
+            return Compressed(report, None, None)
+        return Compressed(report, best, _frozen(asked, best.step, store, host))
 
 
 def _ask(model: nn.Module, train: Any, test: Any, spec: Mapping[str, Any], host: Host) -> Spec:

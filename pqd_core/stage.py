@@ -62,8 +62,8 @@ class StageContext:
     _build: Callable[[BackboneEntry, Path | None], nn.Module]
     _known_facts: Mapping[str, FactDef] = field(factory=dict)
     task: Task = field(default=CLASSIFICATION)
-    _initial: Callable[[], nn.Module] | None = None
     """What the outputs mean, with the loss on labels and on a teacher's outputs."""
+    _initial: Callable[[], nn.Module] | None = None
     facts: dict[str, dict[str, Tensor]] = field(factory=dict)
     """Evidence of each fact that holds, by fact; empty for a fact that needs none."""
     history: list[dict[str, float]] = field(factory=list)

@@ -57,6 +57,17 @@ def test_a_stage_that_stumbles_over_the_untrained_network_is_told_with_its_error
         bench.run(bench.spec(stages=["nudge", "trace"]))
 
 
+def test_a_stage_that_restructures_by_the_trained_baseline_is_not_tried_without_it(bench: Bench) -> None:
+    def by_baseline(model: nn.Module, settings: Any, context: Any) -> nn.Module:
+        context.baseline()
+        return model
+
+    asked = add_trace(bench, by_baseline, ends=(), needs=("plain-modules",))
+    report = bench.run(bench.spec(stages=["nudge", "trace"]))
+    assert report.rows[-1].label == "nudge -> trace"
+    assert len(asked) > 1
+
+
 def test_a_stage_is_tried_on_what_the_stages_before_leave(bench: Bench) -> None:
     class Split(Nudge):
         @staticmethod

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 from pqd_core import describe_cpu
 from pqd_core.host.environment import describe_environment, package_version, usable_cores
 from pqd_core.host.progress import Bar, Quiet
+from pqd_core.host.quiet import quiet_neighbours
 from pqd_core.host.terminal import _Warnings
 
 
@@ -76,3 +78,12 @@ def test_only_the_cores_of_this_process_count() -> None:
         assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_neighbours_are_quiet_within_and_heard_again_afterwards(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("torch.utils._pytree")
+    with quiet_neighbours():
+        logger.warning("an inner matter")
+        logger.error("a fault")
+    logger.warning("again")
+    assert [record.message for record in caplog.records] == ["a fault", "again"]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from attrs import evolve
+
 from pqd_core.context import RunContext
 from pqd_core.facts import BASELINE_FACTS, PLAIN_MODULES
 from pqd_core.host.entries import Entry
@@ -13,6 +15,12 @@ from pqd_core.plan import Step
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from pqd_core.stage import Stage
+
+
+class NotTrained(Exception):
+    """A stage asks for the trained baseline, which there is none of yet."""
 
 
 def rehearse(context: RunContext) -> None:
@@ -32,7 +40,7 @@ def rehearse(context: RunContext) -> None:
             continue
         tried.add(asked)
         context.progress.describe(f"trying {step.name} on the untrained network")
-        _restructure(step, stage, network, context)
+        _try(step, stage, network, context)
 
 
 def _particular(context: RunContext) -> Iterator[tuple[Step, Entry]]:
@@ -55,20 +63,30 @@ def _network_before(step: Step, context: RunContext) -> nn.Module | None:
     try:
         for passed in context.plan.path_to(step)[:-1]:
             if stage := passed.stage:
-                there = context.stage_context(passed, {})
-                network = stage.record.implementation().restructure(network, stage.settings, there)
+                network = _restructured(passed, stage, network, context)
     except (Exception, SystemExit):
         context.log.exception("a stage could not be tried untrained", stage=step.name)
         return None
     return network
 
 
-def _restructure(step: Step, stage: Entry, network: nn.Module, context: RunContext) -> None:
+def _try(step: Step, stage: Entry, network: nn.Module, context: RunContext) -> None:
     try:
-        stage.record.implementation().restructure(network, stage.settings, context.stage_context(step, {}))
+        _restructured(step, stage, network, context)
+    except NotTrained:
+        return
     except (Exception, SystemExit) as error:
         context.log.exception("a stage refused the untrained network", stage=step.name)
         raise PlanError(*_told(step, error), _advice(step)) from error
+
+
+def _restructured(step: Step, stage: Entry, network: nn.Module, context: RunContext) -> nn.Module:
+    def baseline() -> nn.Module:
+        raise NotTrained
+
+    untrained = evolve(context.stage_context(step, {}), baseline=baseline)
+    implementation: Stage = stage.record.implementation()
+    return implementation.restructure(network, stage.settings, untrained)
 
 
 def _told(step: Step, error: BaseException) -> tuple[Problem, ...]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from structlog.typing import EventDict
 
 from pqd_core.host.plugins import default_host
 from pqd_core.host.progress import Bar
+from pqd_core.host.quiet import quiet_neighbours
 from pqd_core.host.read_spec import read_specs
 from pqd_core.host.render import render_table
 from pqd_core.report import Report
@@ -25,12 +24,10 @@ def run_on_terminal(
     spec: str, overrides: Sequence[str], out: Path | None, store: Path | None, remeasure: bool, jobs: int
 ) -> int:
     """Run a spec, or each part of a recipe, with a progress bar; 1 if anything is missing from a report, else 0."""
-    # torch and its neighbours warn of each other's internals, which a reader of this terminal can do nothing about.
-    logging.getLogger("torch.utils._pytree").addFilter(lambda record: record.levelno > logging.WARNING)
-    warnings.filterwarnings("ignore", module=r"torch|torchao|onnxscript|accelerate")
     specs = read_specs(spec, overrides)
     several = len(specs) > 1
-    reports = [_run(asked, out / asked.title if out and several else out, store, remeasure, jobs) for asked in specs]
+    with quiet_neighbours():
+        reports = [_run(one, out / one.title if out and several else out, store, remeasure, jobs) for one in specs]
     return 0 if all(report.complete for report in reports) else 1
 
 

@@ -1,0 +1,25 @@
+"""What neighbouring libraries say of each other's internals, kept from whoever uses pqd: nobody there can act on it."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet_neighbours() -> Iterator[None]:
+    """Within, torch and what it brings warn of nothing; afterwards all is as it was."""
+    logger = logging.getLogger("torch.utils._pytree")
+    logger.addFilter(_severe)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"torch|torchao|onnxscript|accelerate")
+            yield
+    finally:
+        logger.removeFilter(_severe)
+
+
+def _severe(record: logging.LogRecord) -> bool:
+    return record.levelno > logging.WARNING
