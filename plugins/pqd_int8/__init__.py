@@ -78,7 +78,7 @@ def pqd_stages() -> Iterable[StageDef]:
         needs=("trainable", "plain-modules"),
         gives=("fake-quant",),
         ends=("plain-modules",),
-        version="3",
+        version="4",
         load="pqd_int8.int8_qat",
     )
     yield StageDef(
@@ -90,7 +90,7 @@ def pqd_stages() -> Iterable[StageDef]:
         gives=("fake-quant",),
         ends=("plain-modules",),
         trains=False,
-        version="2",
+        version="3",
         load="pqd_int8.int8_ptq",
     )
 

@@ -152,6 +152,8 @@ def grid(low: Tensor, high: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
     """Step and zero point of 256 points that reach from `low` to `high`, with 0 among them.
 
     A symmetric grid has 0 as its point 128. Values that are never negative do not waste half of it: theirs begins at 0.
+    Values of both signs get half a step to spare, so that rounding the zero point leaves neither end outside. Without
+    it all pixels of images from -1 to 1 would lie half-way between two points, for last bits to decide.
     """
     low, high = low.clamp(max=0), high.clamp(min=0)
     if symmetric:
@@ -159,7 +161,8 @@ def grid(low: Tensor, high: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
             min=SMALLEST_ACTIVATION_STEP
         )
         return step, torch.where(low < 0, 128, 0)
-    step = ((high - low) / 255).clamp(min=SMALLEST_ACTIVATION_STEP)
+    steps = torch.where((low < 0) & (high > 0), 254.5, 255.0)
+    step = ((high - low) / steps).clamp(min=SMALLEST_ACTIVATION_STEP)
     return step, (-low / step).round().clamp(0, 255)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant
+from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant, grid
 
 
 def activation(momentum: float = 0.25, symmetric: bool = False) -> ActivationFakeQuant:
@@ -44,6 +44,20 @@ def test_the_range_is_the_moving_average_of_extremes_and_includes_zero() -> None
     assert quantizer.extremes.tolist() == [1.5, 6.0]
     assert float(quantizer.scale) == pytest.approx(6.0 / 255)
     assert int(quantizer.zero_point) == 0
+
+
+@pytest.mark.parametrize(("brightest", "mean"), [(255, 0.5), (254, 0.3), (127, 0.5)])
+def test_no_pixel_lies_half_way_between_two_points(brightest: int, mean: float) -> None:
+    pixels = (torch.arange(brightest + 1) / 255 - mean) / 0.25
+    step, _ = grid(pixels.min(), pixels.max(), symmetric=False)
+    assert float(((pixels / step) % 1 - 0.5).abs().min()) > 5e-4
+
+
+def test_a_rounded_zero_point_leaves_neither_end_outside() -> None:
+    low, high = -torch.rand(1000), torch.rand(1000)
+    step, zero = grid(low, high, symmetric=False)
+    assert int((zero + (low / step).round()).min()) >= 0
+    assert int((zero + (high / step).round()).max()) <= 255
 
 
 def test_an_activation_is_observed_in_train_mode_only() -> None:
