@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pqd_core.host.errors import DataError, DeployError, PqdError, Problem
     from pqd_core.host.globs import choose_layers
     from pqd_core.host.local import register_stage
+    from pqd_core.host.log import get_logger
     from pqd_core.host.plugins import installed
     from pqd_core.host.rows import Row, StepRecord
     from pqd_core.host.words import quantity, short_metric
@@ -113,6 +114,7 @@ __all__ = [
     "describe_cpu",
     "eval_batches",
     "fit",
+    "get_logger",
     "hookimpl",
     "installed",
     "quantity",
@@ -142,6 +144,7 @@ _MODULES = {
     "host.errors": ["DataError", "DeployError", "PqdError", "Problem"],
     "host.globs": ["choose_layers"],
     "host.local": ["register_stage"],
+    "host.log": ["get_logger"],
     "host.plugins": ["installed"],
     "measure": ["MeasureContext", "Measurement", "Measurer"],
     "host.environment": ["describe_cpu"],

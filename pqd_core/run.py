@@ -16,6 +16,7 @@ from pqd_core.host.jobs import check_plugins, jobs_that_fit
 from pqd_core.host.log import logging_to
 from pqd_core.host.plugins import Host, default_host
 from pqd_core.host.progress import Progress, Quiet
+from pqd_core.host.quiet import quiet_neighbours
 from pqd_core.host.renderers import publish
 from pqd_core.plan import build_plan
 from pqd_core.report import Report
@@ -56,7 +57,8 @@ def run(
     context = RunContext(plan, shelf, host, progress or Quiet(), remeasure)
     if jobs > 1:
         check_plugins(context)
-    with logging_to(folder / "log.jsonl", terminal), paths.locked_run(folder), _threads(context.threads):
+    log = logging_to(folder / "log.jsonl", terminal)
+    with log, paths.locked_run(folder), _threads(context.threads), quiet_neighbours():
         jobs, told = jobs_that_fit(jobs, context.threads, usable_cores()) if jobs > 1 else (jobs, "")
         if told:
             context.log.warning(told)

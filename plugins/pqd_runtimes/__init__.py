@@ -44,8 +44,9 @@ class OpenVinoSettings(RuntimeSettings):
     kernels_for_batch: int | None = Field(
         None,
         ge=1,
-        description="Batch size for which each convolution gets the kernel that is the fastest here, by timing when "
-        "the file is made (3 to 20 seconds; not the same bytes each time). Without it OpenVINO chooses.",
+        le=1024,
+        description="Batch size for which each INT8 convolution gets the kernel that is the fastest here, by timing "
+        "when the file is made (3 to 20 seconds, or one round of calls). Without it OpenVINO chooses.",
     )
 
 

@@ -22,6 +22,8 @@ from xml.etree import ElementTree
 import numpy as np
 import openvino
 
+from pqd_core import get_logger
+
 ATTRIBUTE = "primitives_priority"
 MATRIX_KERNEL = re.compile(r"brgconv_(avx2|avx512)(_1x1)?_i8", re.IGNORECASE)
 """What has a direct counterpart; where the CPU multiplies in tiles (AMX) nothing comes near the matrix kernel."""
@@ -71,6 +73,7 @@ def choose_kernels(file: Path, images: np.ndarray, options: Mapping[str, Any]) -
     own = Counted(file, images, options)
     asked = {name: f"jit_{found[1]}" for name, kernel in own.kernels.items() if (found := MATRIX_KERNEL.match(kernel))}
     if not asked:
+        get_logger("openvino").warning("no convolution has kernels to choose from (in float, or on this CPU)")
         return {}
     original = file.read_bytes()
     prefer(file, asked)
@@ -82,6 +85,7 @@ def choose_kernels(file: Path, images: np.ndarray, options: Mapping[str, Any]) -
     chosen = {name: kernel for name, kernel in asked.items() if _is_faster(name, other, own)}
     if chosen:
         prefer(file, chosen)
+    get_logger("openvino").info("kernels timed", batch=len(images), convolutions=len(asked), direct=sorted(chosen))
     return chosen
 
 

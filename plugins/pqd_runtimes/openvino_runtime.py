@@ -46,7 +46,8 @@ def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settin
         keep_residual_rounding(converted)
         _number_names(converted)
         openvino.save_model(converted, file, compress_to_fp16=False)
-        if settings.kernels_for_batch is not None:
+    if settings.kernels_for_batch is not None:
+        with told_as(file, "its kernels cannot be timed", "choose a smaller kernels_for_batch, or leave it out"):
             images = np.zeros((settings.kernels_for_batch, *example.shape[1:]), np.float32)
             choose_kernels(file, images, session_options(torch.get_num_threads(), settings))
     return file

@@ -36,7 +36,10 @@ def _warnings_only(event: EventDict) -> None:
 
 
 def get_logger(name: str) -> FilteringBoundLogger:
-    """A structlog logger of this package; step and plugin are bound to each event while a step runs."""
+    """A logger of a run's `log.jsonl`; `name` says which part speaks, and within a step the step is told along.
+
+    `info` is for the file, `warning` also for the terminal. Stages are handed one as `context.log`.
+    """
     import structlog
 
     logger: FilteringBoundLogger = structlog.wrap_logger(

@@ -12,14 +12,16 @@ from contextlib import contextmanager
 def quiet_neighbours() -> Iterator[None]:
     """Within, torch and what it brings warn of nothing; afterwards all is as it was."""
     logger = logging.getLogger("torch.utils._pytree")
-    logger.addFilter(_severe)
+    severe = logging.Filter()  # one of this block's own, so that blocks can lie in one another
+    severe.filter = _is_severe  # type: ignore[method-assign]
+    logger.addFilter(severe)
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", module=r"torch|torchao|onnxscript|accelerate")
+            warnings.filterwarnings("ignore", module=r"(torch|torchao|onnxscript|accelerate)(\.|$)")
             yield
     finally:
-        logger.removeFilter(_severe)
+        logger.removeFilter(severe)
 
 
-def _severe(record: logging.LogRecord) -> bool:
+def _is_severe(record: logging.LogRecord) -> bool:
     return record.levelno > logging.WARNING
