@@ -68,6 +68,11 @@ def layer_weights(graph: GraphProto) -> Iterator[tuple[NodeProto, TensorProto, N
             yield node, stored[name], dequantize
 
 
+def layer_of(weight: TensorProto) -> str:
+    """What a layer is known by: the name of its weight."""
+    return weight.name.removesuffix(".weight")
+
+
 def weights(file: Path) -> dict[str, np.ndarray]:
     """The weight of each convolution and linear layer as the file stores it: int8 as integers, zero points removed."""
     graph = read_onnx(file).graph
@@ -78,7 +83,7 @@ def weights(file: Path) -> dict[str, np.ndarray]:
         if dequantize is not None and len(dequantize.input) > 2:
             axis = next((a.i for a in dequantize.attribute if a.name == "axis"), 1)
             array = without_zero_point(array, numpy_helper.to_array(stored[dequantize.input[2]]), axis)
-        found[tensor.name.removesuffix(".weight")] = array
+        found[layer_of(tensor)] = array
     return found
 
 

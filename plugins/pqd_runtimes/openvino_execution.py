@@ -51,15 +51,16 @@ def _only_quantizes(operator: Any) -> bool:
 
 
 def _macs(kind: str, operator: Any) -> int:
-    """Each output value is a sum over the inputs of one position: a kernel's, or a row's."""
-    if kind == "Convolution":
+    """Each output value is a sum over the inputs of one position: a kernel's, or a row's; transposed, each input is."""
+    scanned = operator.input(0) if kind == "Deconvolution" else operator.output(0)
+    if kind in ("Convolution", "Deconvolution"):
         weight = _shape(operator.input(1))
         summed = prod(weight[2 if len(weight) == GROUPED_RANK else 1 :])
     elif kind in ("FullyConnected", "MatMul"):
         summed = _shape(operator.input(0))[-1]
     else:
         return 0
-    return prod(_shape(operator.output(0))) * summed
+    return prod(_shape(scanned)) * summed
 
 
 def _shape(port: Any) -> list[int]:

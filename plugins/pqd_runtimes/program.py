@@ -73,6 +73,14 @@ def input_specs(program: ExportedProgram) -> dict[str, InputSpec]:
     return {spec.arg.name: spec for spec in program.graph_signature.input_specs}
 
 
+def images_of(program: ExportedProgram) -> torch.Size:
+    """The sizes (N, C, H, W) of what the program takes, symbols where they are free."""
+    name = program.graph_signature.user_inputs[0]
+    images = next(node for node in program.graph.find_nodes(op="placeholder") if node.name == name)
+    sizes: torch.Size = images.meta["val"].shape
+    return sizes
+
+
 def _check_one_output(program: ExportedProgram) -> None:
     inputs, outputs = program.graph_signature.user_inputs, program.graph_signature.user_outputs
     if len(inputs) != 1 or len(outputs) != 1:

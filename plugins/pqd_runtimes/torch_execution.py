@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 from torch.fx import GraphModule, Node
 
 from pqd_core import Operator
-from pqd_runtimes.program import input_specs, layer_weights, module_path
+from pqd_runtimes.program import images_of, input_specs, layer_weights, module_path
 from pqd_runtimes.refusals import refuse
 
 SIMULATED = "eager mode dequantizes and computes in float; mode: compiled has integer kernels"
@@ -56,7 +56,7 @@ def eager_execution(program: ExportedProgram) -> list[Operator]:
     return _explained(operators, SIMULATED, layers_too=True)
 
 
-def compiled_execution(file: Path, program: ExportedProgram, images: Tensor) -> list[Operator]:
+def compiled_execution(file: Path, program: ExportedProgram) -> list[Operator]:
     """The operators that are left when Inductor has frozen the weights and put in oneDNN's INT8 layers.
 
     What is no layer there it fuses into loops of its own, which compute in float.
@@ -65,6 +65,7 @@ def compiled_execution(file: Path, program: ExportedProgram, images: Tensor) -> 
         DeployError: a layer of the program cannot be found again.
     """
     layers, operators = list(_layers(program)), list[Operator]()
+    images = torch.zeros([_of_one_image(size) for size in images_of(program)])
     graph = frozen_graph(program.module(check_guards=False), images)
     for node in _running(graph.graph.nodes):
         layer = next((one for one in layers if _is_made_of(node, one, graph)), None)
@@ -110,10 +111,11 @@ def frozen_graph(module: nn.Module, images: Tensor) -> GraphModule:
 
 def _layers(program: ExportedProgram) -> Iterator[Layer]:
     specs, stored = input_specs(program), {**program.constants, **program.state_dict}
+    images = _of_one_image(images_of(program)[0])
     for node, weight, dequantize in layer_weights(program):
         name = str(specs[weight.name].target).removesuffix(".weight")
         scanned = node.all_input_nodes[0] if "transpose" in _kind(node) else node
-        macs = _values(scanned) * prod(weight.meta["val"].shape[1:])
+        macs = _values(scanned) * prod(weight.meta["val"].shape[1:]) // images
         scales: Any = dequantize.args[1] if dequantize is not None else None
         of_channels = isinstance(scales, Node)  # else one number for the whole weight
         yield Layer(node, name, macs, _bytes(stored[str(specs[scales.name].target)]) if of_channels else None)
@@ -163,7 +165,7 @@ def _made(node: Node) -> Tensor | None:
 
 
 def _values(node: Node) -> int:
-    """How many values a node makes of one image."""
+    """How many values a node makes of one image, or of as many as the program takes at once."""
     return prod(map(_of_one_image, node.meta["val"].shape))
 
 

@@ -11,14 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch._inductor import config as inductor_config
-from torch.export import ExportedProgram
 from torch.export.graph_signature import InputSpec
 from torch.fx import Node
 
 from pqd_core import Operator
 from pqd_runtimes import TorchSettings, torch_execution
 from pqd_runtimes.archive import read_program
-from pqd_runtimes.program import exported_program, input_specs, layer_weights
+from pqd_runtimes.program import exported_program, images_of, input_specs, layer_weights
 from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, told_as
 from pqd_runtimes.zero_points import without_zero_point
 
@@ -69,7 +68,7 @@ def open_session(file: Path, threads: int, settings: TorchSettings, batch: int |
     session = TorchSession(_Frozen(module, batch), threads)
     hint = "install a C++ compiler (g++), or set mode: eager"
     with told_as(file, "Inductor cannot compile it", hint):
-        session(np.zeros((batch or 2, *_image_shape(program)), np.float32))
+        session(np.zeros((batch or 2, *images_of(program)[1:]), np.float32))
     return session
 
 
@@ -93,19 +92,13 @@ class _Frozen:
         return logits
 
 
-def _image_shape(program: ExportedProgram) -> tuple[int, ...]:
-    name = program.graph_signature.user_inputs[0]
-    images = next(node for node in program.graph.find_nodes(op="placeholder") if node.name == name)
-    return tuple(images.meta["val"].shape[1:])
-
-
 def execution(file: Path, settings: TorchSettings) -> list[Operator]:
     """The operators that PyTorch really runs for one image; compiled, as Inductor has frozen them."""
     program = read_program(file, settings.max_megabytes)
     with told_as(file, "what PyTorch runs of it cannot be told", EXPORT_AGAIN):
         if settings.mode == "eager":
             return torch_execution.eager_execution(program)
-        return torch_execution.compiled_execution(file, program, torch.zeros(1, *_image_shape(program)))
+        return torch_execution.compiled_execution(file, program)
 
 
 def input_shape(file: Path, settings: TorchSettings) -> tuple[int | None, ...]:
@@ -115,9 +108,8 @@ def input_shape(file: Path, settings: TorchSettings) -> tuple[int | None, ...]:
         DeployError: the file is refused, or takes anything but one tensor.
     """
     program = read_program(file, settings.max_megabytes)
-    name = check_one_input(file, program.graph_signature.user_inputs)
-    images = next(node for node in program.graph.find_nodes(op="placeholder") if node.name == name)
-    return tuple(size if isinstance(size, int) else None for size in images.meta["val"].shape)
+    check_one_input(file, program.graph_signature.user_inputs)
+    return tuple(size if isinstance(size, int) else None for size in images_of(program))
 
 
 def weights(file: Path) -> dict[str, np.ndarray]:
