@@ -15,6 +15,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pqd_core import DataError, Problem, describe_cpu
 from pqd_measure import INT8_SHARE, TIMED_METRICS
@@ -54,7 +55,7 @@ def _table(compared: Comparison) -> str:
         if compared.timed[one.label].failure is None:
             cells = [_cell(name, compared.found[one.label][name]) for name in shown]
             table.add_row(
-                one.label, one.runtime.name, *cells, _bytes(one.size_bytes), share_text(compared.work[one.label])
+                Text(one.label), one.runtime.name, *cells, _bytes(one.size_bytes), share_text(compared.work[one.label])
             )
     text = StringIO()
     Console(file=text, width=400, highlight=False).print(table)

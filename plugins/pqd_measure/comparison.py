@@ -13,7 +13,7 @@ from pqd_measure.bench_files import BenchFile
 from pqd_measure.estimates import SPREAD_IS, Estimate, paired_ratio
 from pqd_measure.findings import Found, Missing, caution, findings, provenance
 from pqd_measure.side_by_side import Timed
-from pqd_measure.work import Work
+from pqd_measure.work import AT_MOST, Work
 
 
 @define
@@ -96,8 +96,15 @@ def _in_float(compared: Comparison) -> Iterator[str]:
         for who, why in work.in_float:
             by_reason.setdefault(why, []).append(who)
         for why, (first, *others) in by_reason.items():
-            more = f", and so do {len(others)} more (--json names them)" if others else ""
+            more = f", and so {_more(len(others), len(work.in_float))}" if others else ""
             yield f"{one.label}: {first}{more}: {why}"
+
+
+def _more(count: int, in_float: int) -> str:
+    """How many others, and where their names are; `in_float` are all that could be named."""
+    do, them = ("does", "it") if count == 1 else ("do", "them")
+    named = them if in_float <= AT_MOST else f"the first {AT_MOST} of {in_float} float operators"
+    return f"{do} {count} more (--json names {named})"
 
 
 def _doubts(compared: Comparison) -> Iterator[str]:

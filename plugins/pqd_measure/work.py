@@ -12,8 +12,13 @@ from attrs import frozen
 from pqd_core import Operator, PqdError
 
 COUNTED = "multiply-adds of one image by weights, as the runtime runs them after its own fusions"
+ANY_SIZE = (
+    "it takes images of any size, and what is run depends on that; "
+    "--shape is for the times alone, as a runtime is asked about the file as it is"
+)
 AT_MOST = 100
 """Sentences, or names, that a report has to carry."""
+LONGEST_NAME = 80
 Weights = Mapping[str, np.ndarray]
 
 
@@ -61,7 +66,7 @@ def work_by(runtime: Any, file: Path, settings: Any, shape: Sequence[int | None]
     if not hasattr(runtime, "execution"):
         raise Untold("its runtime does not tell what it runs")
     if None in (shape or ())[1:]:
-        raise Untold("it takes images of any size, and what is run depends on that")
+        raise Untold(ANY_SIZE)
     return work_of(runtime.execution(file, settings), runtime.weights(file), Origin())
 
 
@@ -69,16 +74,16 @@ def work_of(operators: Sequence[Operator], weights: Weights, origin: Origin) -> 
     """What `operators` come to, by the weights that the file stores.
 
     Raises:
-        Untold: they multiply by no weights.
+        Untold: they multiply by no weights, or by none that a runtime counts.
     """
     total = sum(operator.macs for operator in operators)
     if not total:
-        raise Untold("the file multiplies by no weights")
+        raise Untold("the file multiplies by no weights that pqd counts")
     return Work(
         macs=total,
         share=sum(operator.macs for operator in operators if operator.integer) / total,
         in_float=_in_float(operators, weights, origin),
-        conversions=[operator.name for operator in operators if operator.role == "convert"],
+        conversions=[shown(operator.name) for operator in operators if operator.role == "convert"],
     )
 
 
@@ -87,7 +92,22 @@ def _in_float(operators: Sequence[Operator], weights: Weights, origin: Origin) -
     if not any(operator.integer for operator in operators) and all(w.dtype.kind == "f" for w in weights.values()):
         return [("everything is float", origin.why_all_float)]
     computing = (operator for operator in operators if operator.role == "compute" and not operator.integer)
-    return [(f"{one.name} ({one.kind}) stays float", _why(one, weights.get(one.name), origin)) for one in computing]
+    return [(_stays_float(one), _why(one, weights.get(one.name), origin)) for one in computing]
+
+
+def _stays_float(operator: Operator) -> str:
+    return f"{shown(operator.name)} ({shown(operator.kind)}) stays float"
+
+
+def shown(name: str) -> str:
+    """A name out of a file, whoever made it, as it may go to a terminal: on one line, and not too long."""
+    clean = printable(name[:LONGEST_NAME])
+    return clean if len(name) <= LONGEST_NAME else f"{clean}..."
+
+
+def printable(text: str) -> str:
+    """`text` without what would break the line, or tell a terminal to do something."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in text)
 
 
 def _why(operator: Operator, weight: np.ndarray | None, origin: Origin) -> str:

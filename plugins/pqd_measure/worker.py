@@ -191,12 +191,13 @@ def _answer(bench: Bench, task: str, arguments: Mapping[str, Any]) -> dict[str, 
 
 def _reason(error: Exception) -> str:
     from pqd_core import PqdError
+    from pqd_measure.work import printable
 
     said = str(error) if isinstance(error, PqdError) else f"{type(error).__name__}: {error}"
     if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(said):
         allowed, _ = resource.getrlimit(resource.RLIMIT_DATA)
         return f"it takes more memory than the {allowed // 2**20} MB that its process may have"
-    return " ".join(said.split())[:MOST_SAID]
+    return printable(" ".join(said.split()))[:MOST_SAID]
 
 
 if __name__ == "__main__":

@@ -118,6 +118,16 @@ def test_what_runs_on_integers_is_told_beside_the_times(bench: Callable[..., Sai
     assert npy == {"value": None, "missing": "its runtime does not tell what it runs"}
 
 
+def test_brackets_in_a_path_are_shown_as_they_are(bench: Callable[..., Said]) -> None:
+    names = ["[bold]x.npy", "y[/b].npy"]  # the second is in a folder
+    Path("y[").mkdir()
+    for name in names:
+        np.save(name, some_weights())
+    said = bench(*names, *QUICK)
+    assert said.code == 0, said.err
+    assert {line.split()[0] for line in said.out.splitlines() if ".npy  " in line} == set(names)
+
+
 def test_one_file_given_twice_cannot_be_told_apart_from_itself(bench: Callable[..., Said]) -> None:
     said = bench("a.npy@linear,sleep_ms=3", "a.npy@linear,sleep_ms=3", *QUICK, "--json")
     [sentence] = [line for line in json.loads(said.out)["says"] if "told apart" in line]
