@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import onnxruntime
 
 from pqd_core import Operator
 from pqd_runtimes import OnnxRuntimeSettings, onnx_graph
+from pqd_runtimes.float_layers import keep_float
+from pqd_runtimes.onnx_bytes import serialized
 from pqd_runtimes.onnx_graph import images_of, read_onnx, weights
 from pqd_runtimes.refusals import EXPORT_AGAIN, told_as
 
@@ -24,10 +27,16 @@ ERRORS_ONLY = 3
 
 
 def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settings: OnnxRuntimeSettings) -> Path:
-    """`folder/model.onnx`, a copy of the ONNX file in `shared`."""
+    """`folder/model.onnx`, a copy of the ONNX file in `shared` in which float layers stay float."""
     from pqd_runtimes.onnx_file import onnx_file  # a process that only runs a file needs no torch
 
-    return Path(shutil.copyfile(onnx_file(model, example, shared), folder / "model.onnx"))
+    source, file = onnx_file(model, example, shared), folder / "model.onnx"
+    proto = onnx.load_model(source)
+    if keep_float(proto.graph):
+        file.write_bytes(serialized(proto))
+    else:
+        shutil.copyfile(source, file)
+    return file
 
 
 class OnnxSession:
