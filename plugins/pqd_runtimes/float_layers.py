@@ -26,7 +26,8 @@ def keep_float(graph: GraphProto) -> bool:
         Whether there is such a layer.
     """
     floats = [(layer, weight) for layer, weight, _ in layer_weights(graph) if weight.data_type == TensorProto.FLOAT]
-    return any([_read_by_channel(layer, weight, graph) for layer, weight in floats])
+    between_integers = [_read_by_channel(layer, weight, graph) for layer, weight in floats]
+    return any(between_integers)
 
 
 def _read_by_channel(layer: NodeProto, weight: TensorProto, graph: GraphProto) -> bool:

@@ -1,0 +1,137 @@
+"""Layers of a quantized network that were to stay float do, in every file, and nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import ModelProto, TensorProto, numpy_helper, parser
+from runtime_kit import implementation, settings_of
+from test_runtimes_execution import LAYERS, quantized, run_by
+
+from pqd_runtimes.float_layers import keep_float
+
+__all__ = ["run_by"]
+NETWORK = "vgg16_bn"
+INSIDE = ("conv2_1", "conv4_2")
+"""The first reads a pool's values, the second a convolution's."""
+LEVELS = onnxruntime.GraphOptimizationLevel
+RUNTIMES = ("onnxruntime", "openvino")
+BATCH = torch.randn(64, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+BODIES = {
+    "convolution": "r = MaxPool<kernel_shape=[2,2]>(d)  y = Conv(r, conv, bias)",
+    "linear": "s = Transpose<perm=[0,2,3,1]>(d)  r = Reshape(s, shape)  y = Gemm(r, linear, bias)",
+    "product": "r = Transpose<perm=[0,2,3,1]>(d)  m = MatMul(r, linear)  y = Add(m, bias)",
+}
+
+
+def in_float(operators: Any) -> list[str]:
+    return [one.name for one in operators if one.role == "compute" and not one.integer]
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_excluded_layers_inside_run_in_float_and_all_others_on_integers(runtime: str, run_by: Any) -> None:
+    operators = run_by(quantized(NETWORK, exclude=INSIDE), runtime)
+    assert in_float(operators) == list(INSIDE)
+    assert sum(one.macs > 0 and one.integer for one in operators) == LAYERS[NETWORK] - len(INSIDE)
+
+
+def test_only_what_float_layers_read_and_write_is_converted(run_by: Any) -> None:
+    operators = run_by(quantized(NETWORK, exclude=INSIDE), "onnxruntime")
+    kinds = sorted(one.kind for one in operators if one.role == "convert")
+    assert kinds == ["DequantizeLinear"] * len(INSIDE) + ["QuantizeLinear"] * (1 + len(INSIDE))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_first_and_last_run_in_float_where_they_are_asked_to(runtime: str, run_by: Any) -> None:
+    operators = run_by(quantized(NETWORK, keep_float=("first", "last")), runtime)
+    first, last = in_float(operators)
+    assert (first, last) == ("conv1_1", "fc" if runtime == "onnxruntime" else "logits")
+    assert sum(one.macs > 0 and one.integer for one in operators) == LAYERS[NETWORK] - 2
+
+
+def files(model: Any, folder: Path) -> dict[str, Path]:
+    made = {}
+    for runtime in RUNTIMES:
+        for part in (runtime, "shared"):
+            (folder / part).mkdir(parents=True, exist_ok=True)
+        arguments = (model, torch.zeros(2, 3, 32, 32), folder / runtime, folder / "shared", settings_of(runtime))
+        made[runtime] = implementation(runtime).export(*arguments)
+    return made
+
+
+def steps_apart(model: Any, file: Path, level: onnxruntime.GraphOptimizationLevel = LEVELS.ORT_ENABLE_ALL) -> float:
+    """How far a file's logits are from the frozen network's, in INT8 steps, for one who opens it without pqd."""
+    with torch.no_grad():
+        expected = model(BATCH).numpy()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = level
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    (found,) = session.run(None, {session.get_inputs()[0].name: BATCH.numpy()})
+    return float(np.sqrt(np.mean((found - expected) ** 2)) / (np.ptp(expected) / 255))
+
+
+def test_optimizing_takes_a_file_with_float_layers_no_further_from_the_frozen_network(tmp_path: Path) -> None:
+    model = quantized(NETWORK, exclude=INSIDE)
+    file = files(model, tmp_path)["onnxruntime"]
+    as_written = steps_apart(model, tmp_path / "shared/model.onnx", level=LEVELS.ORT_DISABLE_ALL)
+    assert steps_apart(model, file) < 1.5 * as_written
+
+
+def test_only_the_copy_of_onnx_runtime_is_rewritten_and_only_if_a_layer_stays_float(tmp_path: Path) -> None:
+    for name, settings in {"all": {}, "some": {"exclude": INSIDE}}.items():
+        copy = files(quantized(NETWORK, **settings), tmp_path / name)["onnxruntime"].read_bytes()
+        shared = (tmp_path / name / "shared/model.onnx").read_bytes()
+        assert (copy == shared) == (name == "all")
+        assert steps_of_activations(onnx.load_from_string(shared)) == {1}
+
+
+def steps_of_activations(model: ModelProto) -> set[int]:
+    """How many steps a dequantization of uint8 values has."""
+    stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    grids = [node.input[1:] for node in model.graph.node if node.op_type == "DequantizeLinear"]
+    return {stored[step].size for step, zero in grids if stored[zero].dtype == np.uint8}
+
+
+def between_integers(body: str) -> ModelProto:
+    """A float layer that reads and writes quantized values, which a second reader shares."""
+    text = f"""<ir_version: 9, opset_import: ["": 20]> net (float[2,8,6,6] x) => (float y_again, float shared) {{
+        q = QuantizeLinear(x, step, zero)  d = DequantizeLinear(q, step, zero)  {body}
+        qy = QuantizeLinear(y, step, zero)  y_again = DequantizeLinear(qy, step, zero)  shared = Relu(d) }}"""
+    model = parser.parse_model(text)
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    draw = np.random.default_rng(0).normal
+    values: dict[str, Any] = {"step": np.float32(0.05), "zero": np.uint8(120), "shape": np.array([-1, 8])}
+    shapes = {"conv": (8, 8, 3, 3), "linear": (8, 8), "bias": (8,)}
+    values |= {name: draw(scale=0.2, size=shape).astype(np.float32) for name, shape in shapes.items()}
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in values.items())
+    return model
+
+
+def answers(model: ModelProto, level: onnxruntime.GraphOptimizationLevel, where: Path) -> list[np.ndarray]:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level, options.optimized_model_filepath = level, str(where)
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    image = np.random.default_rng(1).normal(size=(2, 8, 6, 6)).astype(np.float32)
+    found: list[np.ndarray] = session.run(None, {"x": image})
+    return found
+
+
+@pytest.mark.parametrize("body", BODIES.values(), ids=list(BODIES))
+def test_a_float_layer_behind_moved_values_stays_float_and_computes_the_same(body: str, tmp_path: Path) -> None:
+    file, model = tmp_path / "optimized.onnx", between_integers(body)
+    expected = answers(model, LEVELS.ORT_DISABLE_ALL, file)
+    assert keep_float(model.graph)
+    for level in (LEVELS.ORT_DISABLE_ALL, LEVELS.ORT_ENABLE_ALL):
+        for found, right in zip(answers(model, level, file), expected, strict=True):
+            assert np.mean(np.abs(found - right) > 1e-6) < 0.01  # a last bit may decide how a value is rounded
+    optimized = onnx.load(file).graph
+    assert not any(tensor.data_type == TensorProto.INT8 for tensor in optimized.initializer)
+    assert not {node.op_type for node in optimized.node} & {"QLinearConv", "QGemm", "QLinearMatMul"}
