@@ -2,12 +2,14 @@
 
     python benchmarks/deploy.py make resnet18-cifar [vgg16-bn wrn-28-10]
     python benchmarks/deploy.py kernels resnet18-cifar [vgg16-bn wrn-28-10]
+    python benchmarks/deploy.py tell-kernels
     python benchmarks/deploy.py time resnet18-cifar --batch 1
 
 `make` writes each candidate's file below `local/deploy/`; it needs the dependency group `bench`, and a C++ compiler
-for what Inductor compiles. `kernels` adds the files whose kernels are timed. `time` times all in interleaved rounds,
-each in processes of its own, and writes `results/deploy/`, from which `deploy_table.py` makes a page. Networks have
-full width and untrained weights: speed does not depend on what was learned, and nothing is said about accuracy.
+for what Inductor compiles. `kernels` adds the files whose kernels are timed, `tell-kernels` keeps which.
+`time` times all in interleaved rounds, each in processes of its own, and writes `results/deploy/`, from which
+`deploy_table.py` makes a page. Networks have full width and untrained weights: speed does not depend on what was
+learned, and nothing is said about accuracy.
 
 Every candidate is opened with the options that pqd's runtimes choose, the peers too: what is compared is files.
 "Kernels timed" is a file that was made with `kernels_for_batch`, for the batch of the table. pqd's timing works on
@@ -36,7 +38,7 @@ from pqd_measure import LatencySettings
 from pqd_measure.estimates import latency, paired_ratio
 from pqd_measure.side_by_side import Subject, Timed, time_side_by_side
 from pqd_runtimes import RUNTIMES, OpenVinoSettings
-from pqd_runtimes.openvino_kernels import choose_kernels
+from pqd_runtimes.openvino_kernels import choose_kernels, preferred
 from pqd_runtimes.openvino_runtime import session_options
 
 LOCAL = Path(__file__).parent.parent / "local" / "deploy"
@@ -95,7 +97,19 @@ def time_kernels(backbone: str) -> None:
             shutil.copy(folder / f"nncf{suffix}", folder / f"nncf-{batch}{suffix}")
         images = np.resize(np.load(folder / "images.npy"), (batch, *INFO.shape))
         options = session_options(THREADS, OpenVinoSettings())
-        print(backbone, batch, sorted(choose_kernels(folder / f"nncf-{batch}.xml", images, options)))
+        choose_kernels(folder / f"nncf-{batch}.xml", images, options)
+
+
+def tell_kernels() -> None:
+    """Which convolutions got the direct kernel, by backbone, file and batch: `results/deploy/kernels-timed.json`."""
+    files = {"pqd": "pqd-{batch}/openvino/model.xml", "nncf": "nncf-{batch}.xml"}
+    chosen = {
+        f"{backbone}, {name}, batch {batch}": sorted(preferred(LOCAL / backbone / file.format(batch=batch)))
+        for backbone in BACKBONES
+        for name, file in files.items()
+        for batch in BATCHES
+    }
+    write_result("deploy/kernels-timed", chosen, threads=THREADS, seeds=[0])
 
 
 def _export(
@@ -163,6 +177,7 @@ def main() -> None:
     commands = parser.add_subparsers(dest="command", required=True)
     for name in ("make", "kernels"):
         commands.add_parser(name).add_argument("backbones", nargs="+", choices=BACKBONES)
+    commands.add_parser("tell-kernels")
     timing = commands.add_parser("time")
     timing.add_argument("backbone", choices=BACKBONES)
     timing.add_argument("--batch", type=int, default=1)
@@ -175,6 +190,8 @@ def main() -> None:
     if options.command in ("make", "kernels"):
         for backbone in options.backbones:
             (make if options.command == "make" else time_kernels)(backbone)
+    elif options.command == "tell-kernels":
+        tell_kernels()
     else:
         names = ("batch", "seconds", "processes", "rounds", "warmup_s")
         chosen = {name: getattr(options, name) for name in names}

@@ -5,7 +5,8 @@
 
 Reads what `deploy.py make` wrote. The times are the runtime's own counters, taken in turns between the two files; the
 counters cost time themselves, so shares hold better than sums. The limits are those of the same convolutions in shapes
-that suit them best: many multiply-adds for each weight, and next to none, when all time goes into reading weights.
+that suit them best: many multiply-adds for each weight, and next to none, when all time goes into reading weights. On
+one thread and on two: what starting the second for each operator costs is the difference.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter
+from collections.abc import Iterator
 from math import prod
 from typing import Any
 
@@ -39,9 +41,9 @@ Node = dict[str, Any]
 class Counted:
     """A network, compiled with counters as `pqd_runtimes` compiles it without."""
 
-    def __init__(self, model: openvino.Model, images: np.ndarray) -> None:
+    def __init__(self, model: openvino.Model, images: np.ndarray, threads: int) -> None:
         model.reshape(list(images.shape))
-        options = session_options(THREADS, OpenVinoSettings()) | {"PERF_COUNT": True}
+        options = session_options(threads, OpenVinoSettings()) | {"PERF_COUNT": True}
         self.compiled = openvino.Core().compile_model(model, "CPU", options)
         self.request, self.images = self.compiled.create_infer_request(), images
         self.times: dict[str, list[float]] = {}
@@ -79,7 +81,7 @@ def _shape(port: Any) -> list[int]:
     return [dimension.get_length() for dimension in port.get_partial_shape()]
 
 
-def convolutions(channels: int, edge: int, layers: int) -> Counted:
+def convolutions(channels: int, edge: int, layers: int, threads: int) -> Counted:
     """Quantized convolutions with kernels of 3 x 3 in a row."""
     rng, one = np.random.default_rng(0), np.float32(1)
     images = ops.parameter([1, channels, edge, edge], np.float32)
@@ -93,14 +95,14 @@ def convolutions(channels: int, edge: int, layers: int) -> Counted:
         read = ops.fake_quantize(values, *grid, 256)
         values = ops.convolution(read, weight, [1, 1], [1, 1], [1, 1], [1, 1])
     model = openvino.Model([ops.reduce_mean(values, ops.constant(np.array([2, 3])))], [images])
-    return Counted(model, np.ones((1, channels, edge, edge), np.float32))
+    return Counted(model, np.ones((1, channels, edge, edge), np.float32), threads)
 
 
-def limits() -> dict[str, float]:
+def limits(threads: int) -> dict[str, float]:
     """What convolutions reach at best: multiply-adds, and weights that are read, in a microsecond."""
     found = {}
     for name, shape in LIMITS.items():
-        counted = convolutions(*shape)
+        counted = convolutions(*shape, threads)
         counted.call(ROUNDS * CALLS)
         layers = [node for node in counted.nodes() if node["weights"]]
         key = name.removesuffix("_per_us")
@@ -108,10 +110,10 @@ def limits() -> dict[str, float]:
     return found
 
 
-def compare(backbone: str) -> dict[str, list[Node]]:
+def compare(backbone: str, threads: int) -> dict[str, list[Node]]:
     """The operators of both files."""
     images = np.load(LOCAL / backbone / "images.npy")[:1]
-    both = {label: Counted(read_ir(LOCAL / backbone / file), images) for label, file in FILES.items()}
+    both = {label: Counted(read_ir(LOCAL / backbone / file), images, threads) for label, file in FILES.items()}
     for _ in range(ROUNDS):
         for counted in both.values():
             counted.call(CALLS)
@@ -141,16 +143,21 @@ def at_best(nodes: list[Node], reached: dict[str, float]) -> float:
 
 def table(numbers: dict[str, Any]) -> str:
     """A row for each file."""
-    rows = ["| backbone | file | us, all operators | convolutions | same kernels | convolutions at the limits |"]
-    rows.append("|---|---|--:|--:|--:|--:|")
+    rows = [
+        "| threads | backbone | file | us, all operators | convolutions | same kernels | convolutions at the limits |"
+    ]
+    rows.append("|--:|---|---|--:|--:|--:|--:|")
+    return "\n".join([*rows, *(row for threads, found in numbers.items() for row in _rows(threads, found))])
+
+
+def _rows(threads: str, numbers: dict[str, Any]) -> Iterator[str]:
     for backbone, both in numbers["files"].items():
         for label, nodes in both.items():
             others = both["nncf" if label == "pqd" else "pqd"]
             total = sum(node["us"] for node in nodes)
             convolved = sum(node["us"] for node in nodes if node["weights"]) / total
             shares = (convolved, shared(nodes, others), at_best(nodes, numbers["limits"]))
-            rows.append(f"| {backbone} | {label} | {total:.0f} | " + " | ".join(f"{x:.1%}" for x in shares) + " |")
-    return "\n".join(rows)
+            yield f"| {threads} | {backbone} | {label} | {total:.0f} | " + " | ".join(f"{x:.1%}" for x in shares) + " |"
 
 
 def main() -> None:
@@ -160,7 +167,10 @@ def main() -> None:
     if parser.parse_args().table:
         print(table(json.loads((RESULTS / f"{NAME}.json").read_text(encoding="utf-8"))["numbers"]))
         return
-    numbers = {"limits": limits(), "files": {backbone: compare(backbone) for backbone in BACKBONES}}
+    numbers = {
+        str(threads): {"limits": limits(threads), "files": {name: compare(name, threads) for name in BACKBONES}}
+        for threads in (1, THREADS)
+    }
     print(table(numbers))
     write_result(NAME, numbers, threads=THREADS, seeds=[0])
 

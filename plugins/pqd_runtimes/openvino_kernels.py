@@ -1,10 +1,10 @@
 """Which of the CPU's kernels each convolution of an OpenVINO file runs in, chosen by timing both.
 
 For INT8 convolutions oneDNN has a matrix kernel (`brgconv`), which OpenVINO always takes, and an older direct one
-(`jit`), which computes nothing for padding: it is faster where the padding is much of the work, where a kernel has
-steps of two pixels, or where there are few input channels; by how much depends on the batch and on the CPU. OpenVINO
-reads an operator's preference from its attribute `primitives_priority` and passes over one that it cannot meet, so a
-file with preferences runs everywhere.
+(`jit`). Which is faster, and by how much, depends on the shape, the batch and the CPU: on the machine of
+`benchmarks/results/deploy/` the direct one is for images of three channels, for steps of two pixels and, in large
+batches, for maps of a few pixels. OpenVINO reads an operator's preference from its attribute `primitives_priority` and
+passes over one that it cannot meet, so a file with preferences runs everywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ import openvino
 
 from pqd_core import get_logger
 
-ATTRIBUTE = "primitives_priority"
+ATTRIBUTE, ON_CPU = "primitives_priority", "cpu:"
+CONVOLUTIONS = ("Convolution", "GroupConvolution")
 MATRIX_KERNEL = re.compile(r"brgconv_(avx2|avx512)(_1x1)?_i8", re.IGNORECASE)
 """What has a direct counterpart; where the CPU multiplies in tiles (AMX) nothing comes near the matrix kernel."""
 GAIN = 0.97
@@ -93,13 +94,22 @@ def prefer(file: Path, kernels: Kernels) -> None:
     """Write into `file` which kernel each convolution prefers."""
     tree = ElementTree.parse(file)
     for layer in tree.iter("layer"):
-        if layer.get("type") in ("Convolution", "GroupConvolution") and (kernel := kernels.get(str(layer.get("name")))):
+        if layer.get("type") in CONVOLUTIONS and (kernel := kernels.get(str(layer.get("name")))):
             attributes = layer.find("rt_info")
             if attributes is None:
                 attributes = ElementTree.Element("rt_info")
                 layer.insert(list(layer).index(layer.find("input")), attributes)  # type: ignore[arg-type]
-            ElementTree.SubElement(attributes, "attribute", name=ATTRIBUTE, version="0", value=f"cpu:{kernel}")
+            ElementTree.SubElement(attributes, "attribute", name=ATTRIBUTE, version="0", value=f"{ON_CPU}{kernel}")
     tree.write(file, encoding="utf-8", xml_declaration=True)
+
+
+def preferred(file: Path) -> Kernels:
+    """The kernel of each convolution of `file` that prefers one."""
+    wishes = {
+        str(layer.get("name")): layer.find(f"rt_info/attribute[@name='{ATTRIBUTE}']")
+        for layer in ElementTree.parse(file).iter("layer")
+    }
+    return {name: str(wish.get("value")).removeprefix(ON_CPU) for name, wish in wishes.items() if wish is not None}
 
 
 def _kernel(operator: Any) -> tuple[str, str]:
