@@ -34,14 +34,13 @@ from pqd_core.host import paths
 from pqd_core.host.read_spec import read_spec
 from pqd_core.model import rebuild
 from pqd_core.plan import Step, build_plan
+from pqd_int8.bias import drop_roundings
+from pqd_int8.fake_quant import ActivationFakeQuant
+from pqd_int8.quantizer import LAYERS
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests" / "plugins")]
 from sweep_kit import jittered  # noqa: E402
-
-from pqd_int8.bias import drop_roundings  # noqa: E402
-from pqd_int8.fake_quant import ActivationFakeQuant  # noqa: E402
-from pqd_int8.quantizer import LAYERS  # noqa: E402
 
 SPEC = Path(__file__).parent / "specs" / "changed-resnet20.yaml"
 BATCH = 250

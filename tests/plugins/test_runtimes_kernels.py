@@ -12,9 +12,10 @@ import pytest
 import torch
 from runtime_kit import Shelf, images, settings_of, the_shelf
 
+from pqd_core import DeployError
 from pqd_pack.packing import pack, unpack
 from pqd_runtimes import OpenVinoSettings, openvino_kernels, openvino_runtime
-from pqd_runtimes.openvino_kernels import ATTRIBUTE, MATRIX_KERNEL, choose_kernels
+from pqd_runtimes.openvino_kernels import ATTRIBUTE, MATRIX_KERNEL, choose_kernels, preferred
 
 OPTIONS = openvino_runtime.session_options(1, settings_of("openvino"))
 
@@ -67,6 +68,7 @@ def test_a_faster_kernel_is_asked_for_and_gives_the_same_answers(file: Path, mon
     monkeypatch.setattr(openvino_kernels, "GAIN", float("inf"))  # whatever is measured
     chosen = choose_kernels(file, images(4).numpy(), OPTIONS)
     assert set(chosen) == layers
+    assert preferred(file) == chosen
     assert all(kernel.startswith("jit") for name, kernel in kernels(file).items() if name in layers)
     assert np.array_equal(answers(file), before)
 
@@ -79,13 +81,16 @@ def test_a_slower_kernel_is_not_asked_for(file: Path, monkeypatch: pytest.Monkey
     assert file.read_bytes() == before
 
 
-def test_a_float_file_keeps_its_bytes(shelf: Shelf, tmp_path: Path) -> None:
+def test_a_float_file_keeps_its_bytes_and_says_so(
+    shelf: Shelf, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     original = shelf.file("float", "openvino")
     for part in (original, original.with_suffix(".bin")):
         shutil.copy(part, tmp_path / part.name)
     copy = tmp_path / original.name
     assert choose_kernels(copy, images(4).numpy(), OPTIONS) == {}
     assert copy.read_bytes() == original.read_bytes()
+    assert "no convolution has kernels to choose from" in capsys.readouterr().err
 
 
 def test_the_choice_is_made_when_a_file_is_exported_for_a_batch(
@@ -99,6 +104,19 @@ def test_the_choice_is_made_when_a_file_is_exported_for_a_batch(
         example = torch.zeros(2, *images(1).shape[1:])
         openvino_runtime.export(shelf.model("int8"), example, tmp_path, tmp_path / "shared", settings)
     assert asked == [(8, *images(1).shape[1:])]
+
+
+def test_kernels_that_cannot_be_timed_are_told_with_what_to_do(
+    shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("Unable to allocate")
+
+    monkeypatch.setattr(openvino_runtime, "choose_kernels", fail)
+    (tmp_path / "shared").mkdir()
+    settings, example = OpenVinoSettings(kernels_for_batch=8), torch.zeros(2, *images(1).shape[1:])
+    with pytest.raises(DeployError, match="cannot be timed: Unable to allocate; choose a smaller kernels_for_batch"):
+        openvino_runtime.export(shelf.model("int8"), example, tmp_path, tmp_path / "shared", settings)
 
 
 def test_the_choice_survives_packing(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
