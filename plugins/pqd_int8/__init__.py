@@ -30,6 +30,11 @@ class Int8Settings(Settings):
         description="Grid of an activation: 'affine' lies where the values do; 'symmetric' has zero in its middle if "
         "values are negative, which some kernels prefer.",
     )
+    residual_step: Literal["shared", "own"] = Field(
+        "shared",
+        description="'shared': what residual additions read and write has one step, so that they add integers; 'own': "
+        "each value has the step of its own range, and additions round once more.",
+    )
     observer: Observer = Field(
         "moving-average",
         description="How the images of the calibration set a range: mean over batches of the extremes, widest "
@@ -78,7 +83,7 @@ def pqd_stages() -> Iterable[StageDef]:
         needs=("trainable", "plain-modules"),
         gives=("fake-quant",),
         ends=("plain-modules",),
-        version="4",
+        version="5",
         load="pqd_int8.int8_qat",
     )
     yield StageDef(
@@ -90,7 +95,7 @@ def pqd_stages() -> Iterable[StageDef]:
         gives=("fake-quant",),
         ends=("plain-modules",),
         trains=False,
-        version="3",
+        version="4",
         load="pqd_int8.int8_ptq",
     )
 

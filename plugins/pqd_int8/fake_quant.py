@@ -95,6 +95,8 @@ class ActivationFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
         self.quant_min, self.quant_max, self.dtype, self.qscheme = quant_min, quant_max, dtype, qscheme
         self.symmetric, self.momentum = symmetric, momentum
         self.rounds = True
+        self.stream: tuple[ActivationFakeQuant, ...] = (self,)
+        """All that have one step in common; in a tuple they are not registered as this module's own."""
         self.register_buffer("extremes", torch.full((2,), torch.inf))
         self.register_buffer("kept", torch.ones(2))
         self.register_buffer("scale", torch.ones(1))
@@ -139,9 +141,14 @@ class ActivationFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
         self._set_grid()
 
     def _set_grid(self) -> None:
-        low, high = self.extremes * self.kept
-        for kept, found in zip((self.scale, self.zero_point), grid(low, high, self.symmetric), strict=True):
-            kept.copy_(found)
+        """The grids of the whole stream follow: their step is the one of the widest range."""
+        extremes = torch.stack([part.extremes * part.kept for part in self.stream])
+        seen = torch.where(extremes.isfinite(), extremes, 0)
+        low, high = seen.unbind(1)
+        step = grid(low, high, self.symmetric)[0].amax()
+        for part, zero_point in zip(self.stream, zero_points(low, high, step, self.symmetric), strict=True):
+            part.scale.copy_(step)
+            part.zero_point.copy_(zero_point)
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Step and zero point, shape (1,) each."""
@@ -157,13 +164,28 @@ def grid(low: Tensor, high: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
     """
     low, high = low.clamp(max=0), high.clamp(min=0)
     if symmetric:
-        step = torch.where(low < 0, torch.maximum(low / -128, high / 127), high / 255).clamp(
-            min=SMALLEST_ACTIVATION_STEP
-        )
-        return step, torch.where(low < 0, 128, 0)
-    steps = torch.where((low < 0) & (high > 0), 254.5, 255.0)
-    step = ((high - low) / steps).clamp(min=SMALLEST_ACTIVATION_STEP)
-    return step, (-low / step).round().clamp(0, 255)
+        step = torch.where(low < 0, torch.maximum(low / -128, high / 127), high / 255)
+    else:
+        step = (high - low) / _steps_between(low, high)
+    step = step.clamp(min=SMALLEST_ACTIVATION_STEP)
+    return step, zero_points(low, high, step, symmetric)
+
+
+def zero_points(low: Tensor, high: Tensor, step: Tensor, symmetric: bool) -> Tensor:
+    """The zero point of each range for a step that may be wider than it needs; what is to spare lies at both ends.
+
+    A range that begins or ends at zero keeps that end.
+    """
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    if symmetric:
+        return torch.where(low < 0, 128, 0)
+    spare = (_steps_between(low, high) - (high - low) / step).clamp(min=0) / 2
+    below = torch.where(low == 0, 0, torch.where(high == 0, 255, -low / step + spare))
+    return below.round().clamp(0, 255)
+
+
+def _steps_between(low: Tensor, high: Tensor) -> Tensor:
+    return torch.where((low < 0) & (high > 0), 254.5, 255.0)
 
 
 class _RoundPerTensor(torch.autograd.Function):

@@ -12,6 +12,7 @@ from pqd_int8 import Int8Settings
 from pqd_int8.bias import drop_roundings, fix_units, round_biases
 from pqd_int8.fold import convolve_batch_norms, fold_batch_norms, quantize_moves
 from pqd_int8.quantizer import Int8Quantizer, quantizable
+from pqd_int8.streams import join_streams
 from pqd_int8.target import WeightRange, choose_range
 from pqd_int8.trace import trace
 
@@ -34,6 +35,8 @@ def simulate(
     layers = chosen_layers(graph, settings, stage)
     quantizer = Int8Quantizer(weight_range, layers, settings.activations == "symmetric", momentum)
     prepared = prepare_qat_pt2e(graph, quantizer)
+    if settings.residual_step == "shared":
+        join_streams(prepared)
     round_biases(prepared)
     context.give("fake-quant", {"weight_range": torch.tensor([weight_range.low, weight_range.high])})
     return _switchable(prepared).eval()

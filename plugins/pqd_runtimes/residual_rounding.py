@@ -5,6 +5,9 @@ all of it in one kernel and leaves the inner rounding out. It does so only if th
 operation behind the convolution. A ReLU that changes nothing comes first here: the convolution's bias lifts all that
 the rounding does not clip above zero, and the rounding's ends are lifted as far. Of the operations that can stand
 there it is the cheapest.
+
+Where both operands and the sum have one step nothing has to be kept: that addition is one of integers, and rounding
+before it is rounding behind it.
 """
 
 from __future__ import annotations
@@ -16,6 +19,9 @@ import openvino
 from openvino import opset13 as ops
 
 CONVOLUTIONS = frozenset({"Convolution", "GroupConvolution"})
+MOVES = frozenset({"MaxPool", "Relu", "Reshape", "Transpose", "Squeeze", "Unsqueeze"})
+SAME = 1e-6
+"""By this share of itself a step may differ from another that is the same: ends of ranges are float32."""
 BELOW = 1 / 16
 """How far below zero the lowest end lies, in steps of the grid: OpenVINO drops a ReLU in front of a range from zero."""
 
@@ -54,9 +60,31 @@ def _roundings(model: openvino.Model) -> Iterator[openvino.Node]:
     """Quantizers that read a convolution and are read by an addition alone."""
     for node in model.get_ordered_ops():
         if node.get_type_name() == "FakeQuantize" and _is_convolved(node.input_value(0).get_node()):
-            readers = [reader.get_node() for reader in node.output(0).get_target_inputs()]
-            if [reader.get_type_name() for reader in readers] == ["Add"]:
+            readers = _readers(node)
+            if [reader.get_type_name() for reader in readers] == ["Add"] and not _adds_integers(readers[0]):
                 yield node
+
+
+def _readers(node: openvino.Node) -> list[openvino.Node]:
+    return [reader.get_node() for reader in node.output(0).get_target_inputs()]
+
+
+def _adds_integers(addition: openvino.Node) -> bool:
+    """Both operands and the sum have one step: then rounding the sum alone is rounding the operands, too."""
+    operands = [addition.input_value(index).get_node() for index in (0, 1)]
+    found = [_step(node) for node in (*operands, *_readers(addition))]
+    steps = [step for step in found if step is not None]
+    return len(steps) == len(found) and max(steps) - min(steps) <= SAME * max(steps)
+
+
+def _step(node: openvino.Node) -> float | None:
+    """The step of the grid that a value lies on, where one quantizer made it and at most moves came behind it."""
+    while node.get_type_name() in MOVES:
+        node = node.input_value(0).get_node()
+    if node.get_type_name() != "FakeQuantize":
+        return None
+    span = _value(node, 4) - _value(node, 3)
+    return float(span.item()) / (node.get_attributes()["levels"] - 1) if span.size == 1 else None
 
 
 def _is_convolved(node: openvino.Node) -> bool:

@@ -1,0 +1,147 @@
+"""What residual additions read and write has one step, and the deployed file adds integers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import openvino
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from stage_kit import INFO, context, images
+from torch import Tensor, nn
+from torch.fx import GraphModule
+from torch.nn import functional as F
+
+from pqd_int8 import Int8PtqSettings, int8_ptq
+from pqd_int8.fake_quant import ActivationFakeQuant, grid, zero_points
+from pqd_runtimes import RUNTIMES
+
+
+class Blocks(nn.Module):
+    """Two blocks whose residuals follow one another, and one that begins anew behind a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.stem = nn.Conv2d(1, 8, 3, padding=1)
+        self.first, self.second, self.third = (nn.Conv2d(8, 8, 3, padding=1) for _ in range(3))
+        self.between = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes)."""
+        x = F.max_pool2d(F.relu(self.stem(x)), 2)
+        x = F.relu(self.first(x) + x)
+        x = F.relu(self.second(x) + x)
+        x = F.relu(self.between(x))
+        x = self.third(x) + x
+        logits: Tensor = self.head(x.mean([2, 3]) + 1)
+        return logits
+
+
+FIRST = {"stem", "first", "second", "add", "add_1"}
+THIRD = {"between", "third", "add_2"}
+"""The members of each stream, by the operator whose value is rounded."""
+
+
+def quantized(**settings: Any) -> GraphModule:
+    chosen = Int8PtqSettings(weight_range="full", calibration_images=64, **settings)
+    around = context(epochs=0)
+    model = int8_ptq.run(int8_ptq.restructure(Blocks().eval(), chosen, around), chosen, around)
+    assert isinstance(model, GraphModule)
+    return model
+
+
+def by_operator(model: GraphModule) -> dict[str, ActivationFakeQuant]:
+    """Each activation's quantizer by the layer or addition that computed what it rounds."""
+    found = {}
+    for node in model.graph.nodes:
+        part = model.get_submodule(str(node.target)) if node.op == "call_module" else None
+        if isinstance(part, ActivationFakeQuant):
+            source = node.args[0]
+            while source.name.startswith(("relu", "_bias_rounding")):
+                source = source.args[0]
+            biases = [str(read.target) for read in source.all_input_nodes if str(read.target).endswith(".bias")]
+            found[biases[0].removesuffix(".bias") if biases else source.name] = part
+    return found
+
+
+@pytest.mark.parametrize("activations", ["affine", "symmetric"])
+def test_members_of_a_stream_have_one_step_and_no_other_value_has_it(activations: str) -> None:
+    parts = by_operator(quantized(activations=activations))
+    steps = {name: float(part.scale) for name, part in parts.items()}
+    assert set(parts) >= FIRST | THIRD
+    for stream in (FIRST, THIRD):
+        own = {steps[name] for name in stream}
+        assert len(own) == 1
+        assert own.isdisjoint(steps[name] for name in set(steps) - stream)
+
+
+def test_the_widest_range_of_a_stream_decides() -> None:
+    parts = by_operator(quantized(observer="min-max"))
+    for stream in (FIRST, THIRD):
+        needed = [float(grid(*parts[name].extremes, symmetric=False)[0]) for name in stream]
+        assert float(parts[next(iter(stream))].scale) == pytest.approx(max(needed))
+
+
+def test_what_a_relu_wrote_begins_at_zero_all_the_same() -> None:
+    parts = by_operator(quantized())
+    assert [int(parts[name].zero_point) for name in ("stem", "add", "add_1")] == [0, 0, 0]
+    assert 0 < int(parts["first"].zero_point) < 255
+
+
+def test_a_batch_that_widens_one_range_moves_the_whole_stream() -> None:
+    parts = by_operator(quantized())
+    before, apart = float(parts["stem"].scale), float(parts["between"].scale)
+    parts["second"].train()(torch.tensor([-1000.0, 1000.0]))
+    assert {float(parts[name].scale) for name in FIRST} == {float(parts["second"].scale)}
+    assert float(parts["stem"].scale) > before
+    assert float(parts["between"].scale) == apart
+
+
+def test_every_value_can_have_a_step_of_its_own() -> None:
+    parts = by_operator(quantized(residual_step="own"))
+    assert len({float(parts[name].scale) for name in FIRST}) == len(FIRST)
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize("residual_step", ["shared", "own"])
+def test_the_file_answers_what_was_simulated(runtime: str, residual_step: str, tmp_path: Path) -> None:
+    model, batch = quantized(residual_step=residual_step), images(64)
+    with torch.no_grad():
+        simulated = model(batch)
+    record = next(record for record in RUNTIMES if record.name == runtime)
+    implementation, settings = record.implementation(), record.settings()
+    (own := tmp_path / runtime).mkdir()
+    file = implementation.export(int8_ptq.freeze(model), torch.zeros(2, *INFO.shape), own, tmp_path, settings)
+    session = implementation.open_session(file, 1, settings)
+    deployed = torch.from_numpy(session(batch.numpy()))
+    session.close()
+    far = 1e-4 * float(simulated.abs().max())
+    assert float(((deployed - simulated).abs() > far).float().mean()) < 0.05
+    if runtime == "openvino":
+        assert bool(roundings_kept(file)) == (residual_step == "own")
+
+
+def roundings_kept(file: Path) -> list[str]:
+    model = openvino.Core().read_model(file)
+    return [name for node in model.get_ordered_ops() if (name := node.get_friendly_name()).endswith("/kept")]
+
+
+@given(st.floats(-100, 0), st.floats(0, 100), st.floats(1, 50))
+def test_a_wider_step_leaves_no_end_of_the_range_outside(low: float, high: float, wider: float) -> None:
+    ends = torch.tensor([low]), torch.tensor([high])
+    for symmetric in (False, True):
+        step = grid(*ends, symmetric)[0] * wider
+        zero = zero_points(*ends, step, symmetric)
+        points = [float((end / step + zero).round()) for end in ends]
+        assert 0 <= points[0] <= points[1] <= 255
+
+
+def test_what_is_to_spare_lies_at_both_ends() -> None:
+    low, high = torch.tensor([-1.0]), torch.tensor([3.0])
+    below, above = (zero_points(low, high, torch.tensor(step), symmetric=False) for step in (0.1, 0.2))
+    assert [int(zero) for zero in (below, above)] == [117, 122]  # 10 + (254.5 - 40) / 2 and 5 + (254.5 - 20) / 2
