@@ -64,8 +64,12 @@ class Runtime(Protocol):
         """The weight of each convolution and linear layer as the file stores it, zero points removed."""
         ...
 
-    def execution(self, file: Path, settings: Any) -> Sequence[Operator]:
-        """The operators that really run, in order, for one image; may be left out."""
+    def execution(self, file: Path, settings: Any, shape: tuple[int, ...] | None = None) -> Sequence[Operator]:
+        """The operators that really run, in order, for one image; may be left out.
+
+        `shape`, (C, H, W), is handed over where `input_shape` leaves sizes open. A runtime that cannot take it leaves
+        it out: what it runs of such a file is then not known.
+        """
         ...
 
 

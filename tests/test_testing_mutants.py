@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from pqd_core import (
     Finding,
     MeasurerDef,
     MetricDef,
+    Operator,
     RecipeDef,
     RuntimeDef,
     Settings,
@@ -155,6 +157,10 @@ def in_training(model: nn.Module, example: Any, folder: Path, shared: Path, sett
     return file
 
 
+def by_shape(file: Path, settings: Any, shape: tuple[int, ...] = (1, 1, 1)) -> list[Operator]:
+    return [Operator("conv", "Conv", "compute", integer=False, macs=math.prod(shape))]
+
+
 def measurer(change: Callable[[Measurement], Any]) -> MeasurerDef:
     def measure(candidates: Any, settings: Any, context: Any) -> Any:
         return [[change(number) for number in row] for row in ToyMeasurer.measure(candidates, settings, context)]
@@ -219,6 +225,9 @@ WRONG = [
     (runtime(export=elsewhere), "file-lies-in-its-folder", "is not in the folder"),
     (runtime(export=in_training), "exporting-leaves-the-model-alone", "has changed the model"),
     (runtime(weights=lambda file: {}), "weights-are-those-of-the-layers", "expected"),
+    (runtime(execution=lambda file, settings: ["Conv"]), "what-is-run-can-be-told", "something else than Operators"),
+    (runtime(execution=lambda file, settings: []), "what-is-run-can-be-told", "no operator of execution multiplies"),
+    (runtime(execution=by_shape), "what-is-run-can-be-told", "the shape that the file has anyway"),
     (measurer(lambda number: number), "gives-the-metrics-of-its-record", "the record has"),
     (recipe(summary="No period"), "summary-is-one-sentence", "end with a period"),
     (recipe(spec={"backbone": "resnot20", "dataset": "digits"}), "spec-can-be-planned", "own has no plan: .*resnet20"),

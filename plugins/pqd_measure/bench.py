@@ -130,11 +130,17 @@ class _Bench:
         with Worker(self.scratch / "look.log", 1) as worker:
             opened = what_to_open(one.file, one.runtime.load, one.settings)
             found = worker.ask("look", self.settings.limit_s, limit_mb=self.settings.memory_limit_mb, **opened)
-        work = found["work"]
-        self.work[one.label] = Missing(work["missing"]) if "missing" in work else Work(**work)
-        given_shape = None if given is None else given.shape[1:]
-        shape = fitting_shape(found["input_shape"], self.settings.batch, self.shape, given_shape)
+            takes, given_shape = found["input_shape"], None if given is None else given.shape[1:]
+            shape = fitting_shape(takes, self.settings.batch, self.shape, given_shape)
+            self.work[one.label] = self._work(worker, shape if None in (takes or ())[1:] else None)
         return Subject(one.file, one.runtime.load, one.settings, self._saved(shape, given))
+
+    def _work(self, worker: Worker, shape: Shape | None) -> Work | Missing:
+        """What is run of the file that the worker has looked at; the file is timed also if that cannot be told."""
+        try:
+            return Work(**worker.ask("work", self.settings.limit_s, shape=shape))
+        except WorkerFailed as failure:
+            return Missing(str(failure))
 
     def _saved(self, shape: Shape, given: np.ndarray | None) -> Path:
         if shape not in self.saved:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,7 @@ from attrs import frozen
 from pqd_core import Operator, PqdError
 
 COUNTED = "multiply-adds of one image by weights, as the runtime runs them after its own fusions"
-ANY_SIZE = (
-    "it takes images of any size, and what is run depends on that; "
-    "--shape is for the times alone, as a runtime is asked about the file as it is"
-)
+ANY_SIZE = "it takes images of any size, and its runtime tells only what it runs of a file with sizes of its own"
 AT_MOST = 100
 """Sentences, or names, that a report has to carry."""
 LONGEST_NAME = 80
@@ -57,17 +55,27 @@ class Work:
         }
 
 
-def work_by(runtime: Any, file: Path, settings: Any, shape: Sequence[int | None] | None) -> Work:
-    """What `runtime` makes of a file of which no more is known than the `shape` of its images.
+def work_by(runtime: Any, file: Path, settings: Any, shape: Sequence[int] | None) -> Work:
+    """What `runtime` makes of a file of which nothing is known.
+
+    Args:
+        runtime: a runtime's implementation.
+        file: what it is to tell of.
+        settings: the runtime's.
+        shape: that of an image, (C, H, W), where the file leaves sizes open.
 
     Raises:
         Untold: the runtime cannot tell.
     """
     if not hasattr(runtime, "execution"):
         raise Untold("its runtime does not tell what it runs")
-    if None in (shape or ())[1:]:
+    if shape is None:
+        operators = runtime.execution(file, settings)
+    elif "shape" in signature(runtime.execution).parameters:
+        operators = runtime.execution(file, settings, shape=tuple(shape))
+    else:
         raise Untold(ANY_SIZE)
-    return work_of(runtime.execution(file, settings), runtime.weights(file), Origin())
+    return work_of(operators, runtime.weights(file), Origin())
 
 
 def work_of(operators: Sequence[Operator], weights: Weights, origin: Origin) -> Work:

@@ -42,23 +42,24 @@ OUT_OF_MEMORY = re.compile("bad_alloc|bad allocation|alloc.*fail|fail.*alloc|out
 class Bench:
     """One deployed file on the bench; the methods without underscore are what the other end may ask for."""
 
+    _seen: tuple[Any, Path, Any]
     _session: Session
     _images: Iterator[np.ndarray]
     _counters: list[energy.Counter]
     _memory: memory.Watch
 
     def look(self, limit_mb: int, **what: Any) -> dict[str, Any]:
-        """The images that the file takes, null where any size will do or nobody knows, and what is run of it."""
+        """The images that the file takes, null where any size will do or nobody knows."""
+        memory.limit_memory(limit_mb)
+        self._seen = runtime, file, settings = _runtime(**what)
+        shape = runtime.input_shape(file, settings) if hasattr(runtime, "input_shape") else None
+        return {"input_shape": None if shape is None else list(shape)}
+
+    def work(self, shape: list[int] | None) -> dict[str, Any]:
+        """What is run of the file that was looked at; for images of `shape` where it leaves that open."""
         from pqd_measure.work import work_by  # what only looks at a file is no burden on what times it
 
-        memory.limit_memory(limit_mb)
-        runtime, file, settings = _runtime(**what)
-        shape = runtime.input_shape(file, settings) if hasattr(runtime, "input_shape") else None
-        try:
-            work = asdict(work_by(runtime, file, settings, shape))
-        except Exception as error:
-            work = {"missing": _reason(error)}
-        return {"input_shape": None if shape is None else list(shape), "work": work}
+        return asdict(work_by(*self._seen, shape))
 
     def open(
         self, images: str, batch: int, threads: int, cpus: list[int], limit_mb: int, powercap: str, **what: Any

@@ -15,7 +15,7 @@ import onnxruntime
 
 from pqd_core import Operator
 from pqd_runtimes import OnnxRuntimeSettings, onnx_graph
-from pqd_runtimes.refusals import EXPORT_AGAIN, told_as
+from pqd_runtimes.refusals import EXPORT_AGAIN, known_shape, told_as
 
 CONVERT = frozenset({"QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear", "Cast"})
 MOVE = frozenset(
@@ -42,26 +42,35 @@ KERNEL = "_kernel_time"
 Tensors = list[tuple[str, list[int]]]
 
 
-def execution(file: Path, options: onnxruntime.SessionOptions, settings: OnnxRuntimeSettings) -> list[Operator]:
+def execution(
+    file: Path, options: onnxruntime.SessionOptions, settings: OnnxRuntimeSettings, shape: tuple[int, ...] | None
+) -> list[Operator]:
     """The operators of one inference, in order, as the runtime's own profile tells them; the work is of one image.
 
     Float convolutions are told as they are before their channels are padded: with their own sizes and names.
 
+    Args:
+        file: an ONNX file.
+        options: those of a session that would be timed; changed here.
+        settings: the runtime's.
+        shape: that of an image, (C, H, W), if the file's own leaves sizes open.
+
     Raises:
         DeployError: the file is refused.
     """
-    shape = [size or 1 for size in onnx_graph.input_shape(file, settings.max_megabytes)]
+    images, *takes = onnx_graph.input_shape(file, settings.max_megabytes)
+    batch = np.zeros((images or 1, *known_shape(file, takes, shape)), np.float32)
     with told_as(file, "ONNX Runtime cannot run it", EXPORT_AGAIN), tempfile.TemporaryDirectory() as folder:
         options.enable_profiling, options.profile_file_prefix = True, f"{folder}/profile"
         options.add_session_config_entry("session.disable_prepacking", "1")  # else a weight is no input any more
         session = onnxruntime.InferenceSession(
             file, options, providers=["CPUExecutionProvider"], disabled_optimizers=[PADS_CHANNELS]
         )
-        session.run(None, {session.get_inputs()[0].name: np.zeros(shape, np.float32)})
+        session.run(None, {session.get_inputs()[0].name: batch})
         events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     ran = [event for event in events if event["cat"] == "Node" and event["name"].endswith(KERNEL)]
     layers = _layers(file, settings)
-    return [_operator(event, layers, images=shape[0]) for event in ran]
+    return [_operator(event, layers, images=len(batch)) for event in ran]
 
 
 def _layers(file: Path, settings: OnnxRuntimeSettings) -> dict[str, str]:

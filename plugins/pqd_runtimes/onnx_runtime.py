@@ -76,13 +76,13 @@ def input_shape(file: Path, settings: OnnxRuntimeSettings) -> tuple[int | None, 
     return onnx_graph.input_shape(file, settings.max_megabytes)
 
 
-def execution(file: Path, settings: OnnxRuntimeSettings) -> list[Operator]:
-    """The operators that ONNX Runtime really runs for one image."""
+def execution(file: Path, settings: OnnxRuntimeSettings, shape: tuple[int, ...] | None = None) -> list[Operator]:
+    """The operators that ONNX Runtime really runs for one image, of `shape` where the file leaves that open."""
     from pqd_runtimes import onnx_execution
 
     options = session_options(1, settings)
     _fix_batch(options, read_onnx(file, settings.max_megabytes), 1)
-    return onnx_execution.execution(file, options, settings)
+    return onnx_execution.execution(file, options, settings, shape)
 
 
 def _fix_batch(options: onnxruntime.SessionOptions, model: ModelProto, batch: int) -> None:

@@ -16,7 +16,7 @@ from pqd_runtimes import MAX_MEGABYTES, OpenVinoSettings, openvino_execution
 from pqd_runtimes.kernels import pad_before_pools, scale_channels
 from pqd_runtimes.onnx_graph import read_onnx
 from pqd_runtimes.openvino_kernels import choose_kernels
-from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, refuse, told_as
+from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, check_size, known_shape, refuse, told_as
 from pqd_runtimes.residual_rounding import keep_residual_rounding
 from pqd_runtimes.zero_points import without_zero_point
 
@@ -103,11 +103,14 @@ def session_options(threads: int, settings: OpenVinoSettings) -> dict[str, Any]:
     }
 
 
-def execution(file: Path, settings: OpenVinoSettings) -> list[Operator]:
-    """The operators that OpenVINO really runs for one image."""
-    compiled = open_session(file, 1, settings, batch=1).compiled
-    assert compiled is not None
-    return openvino_execution.execution(compiled)
+def execution(file: Path, settings: OpenVinoSettings, shape: tuple[int, ...] | None = None) -> list[Operator]:
+    """The operators that OpenVINO really runs for one image, of `shape` where the file leaves that open."""
+    image = known_shape(file, input_shape(file, settings)[1:], shape)
+    session = open_session(file, 1, settings, batch=1)
+    with told_as(file, "OpenVINO cannot run it", EXPORT_AGAIN):
+        session(np.zeros((1, *image), np.float32))  # only now are sizes known that the file leaves open
+        assert session.compiled is not None
+        return openvino_execution.execution(session.compiled)
 
 
 def input_shape(file: Path, settings: OpenVinoSettings) -> tuple[int | None, ...]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pqd_core import DeployError, Problem
 from pqd_runtimes import MAX_MEGABYTES
@@ -47,6 +47,20 @@ def check_one_input(file: Path, inputs: Sequence[T]) -> T:
     if len(inputs) != 1:
         raise refuse(file, f"it has {len(inputs)} inputs", "a network must map one batch of images to logits")
     return inputs[0]
+
+
+def known_shape(file: Path, takes: Iterable[Any], shape: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of an image, (C, H, W): as the file says by `takes`, or `shape` where it leaves sizes open.
+
+    Raises:
+        DeployError: it leaves sizes open, and there is no `shape`.
+    """
+    own = tuple(takes)
+    if all(isinstance(size, int) for size in own):
+        return own
+    if shape is None:
+        raise refuse(file, "it takes images of any size", "say of which size")
+    return shape
 
 
 def check_size(file: Path, max_megabytes: int = MAX_MEGABYTES) -> int:

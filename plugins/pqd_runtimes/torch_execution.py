@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +33,8 @@ MOVE = frozenset(
 OPERATORS = (OpOverload, OpOverloadPacket)
 MULTIPLIES = re.compile(".*(conv|linear|mm).*")
 INTEGERS = frozenset({torch.uint8, torch.int8})
+Sizes = Mapping[Any, int]
+"""Numbers for sympy's symbols in a program."""
 SCALES = 4
 """The place of the weight's scales among the arguments of oneDNN's quantized layers."""
 
@@ -49,23 +51,25 @@ class Layer:
     """Those of its quantized weight."""
 
 
-def eager_execution(program: ExportedProgram) -> list[Operator]:
-    """The operators of the graph, in order: each runs by itself."""
-    layers = {layer.node: layer for layer in _layers(program)}
+def eager_execution(program: ExportedProgram, image: tuple[int, ...]) -> list[Operator]:
+    """The operators of the graph, in order: each runs by itself; `image` is the shape of one, (C, H, W)."""
+    layers = {layer.node: layer for layer in _layers(program, _sizes(program, image))}
     operators = [_operator(node, layers.get(node)) for node in _running(program.graph.nodes)]
     return _explained(operators, SIMULATED, layers_too=True)
 
 
-def compiled_execution(file: Path, program: ExportedProgram) -> list[Operator]:
+def compiled_execution(file: Path, program: ExportedProgram, image: tuple[int, ...]) -> list[Operator]:
     """The operators that are left when Inductor has frozen the weights and put in oneDNN's INT8 layers.
 
-    What is no layer there it fuses into loops of its own, which compute in float.
+    What is no layer there it fuses into loops of its own, which compute in float. `image` is the shape of one,
+    (C, H, W).
 
     Raises:
         DeployError: a layer of the program cannot be found again.
     """
-    layers, operators = list(_layers(program)), list[Operator]()
-    images = torch.zeros([_of_one_image(size) for size in images_of(program)])
+    sizes = _sizes(program, image)
+    layers, operators = list(_layers(program, sizes)), list[Operator]()
+    images = torch.zeros([_known(size, sizes) for size in images_of(program)])
     graph = frozen_graph(program.module(check_guards=False), images)
     for node in _running(graph.graph.nodes):
         layer = next((one for one in layers if _is_made_of(node, one, graph)), None)
@@ -109,13 +113,13 @@ def frozen_graph(module: nn.Module, images: Tensor) -> GraphModule:
     return found[-1]
 
 
-def _layers(program: ExportedProgram) -> Iterator[Layer]:
+def _layers(program: ExportedProgram, sizes: Sizes) -> Iterator[Layer]:
     specs, stored = input_specs(program), {**program.constants, **program.state_dict}
-    images = _of_one_image(images_of(program)[0])
+    images = _known(images_of(program)[0], sizes)  # more than one where the program takes so many at once
     for node, weight, dequantize in layer_weights(program):
         name = str(specs[weight.name].target).removesuffix(".weight")
         scanned = node.all_input_nodes[0] if "transpose" in _kind(node) else node
-        macs = _values(scanned) * prod(weight.meta["val"].shape[1:]) // images
+        macs = _values(scanned, sizes) * prod(weight.meta["val"].shape[1:]) // images
         scales: Any = dequantize.args[1] if dequantize is not None else None
         of_channels = isinstance(scales, Node)  # else one number for the whole weight
         yield Layer(node, name, macs, _bytes(stored[str(specs[scales.name].target)]) if of_channels else None)
@@ -164,17 +168,20 @@ def _made(node: Node) -> Tensor | None:
     return made if isinstance(made, Tensor) else None
 
 
-def _values(node: Node) -> int:
-    """How many values a node makes of one image, or of as many as the program takes at once."""
-    return prod(map(_of_one_image, node.meta["val"].shape))
+def _sizes(program: ExportedProgram, image: tuple[int, ...]) -> Sizes:
+    """What the sizes that `program` leaves open are for one image."""
+    takes: Iterable[int | torch.SymInt] = images_of(program)
+    both = zip(takes, (1, *image), strict=True)
+    return {size.node.expr: known for size, known in both if not isinstance(size, int)}
 
 
-def _of_one_image(size: int | torch.SymInt) -> int:
-    """A size in which the number of images, the only one that is not known, is 1."""
-    if isinstance(size, int):
-        return size
-    expression = size.node.expr
-    return int(expression.subs(dict.fromkeys(expression.free_symbols, 1)))
+def _values(node: Node, sizes: Sizes) -> int:
+    """How many values a node makes."""
+    return prod(_known(size, sizes) for size in node.meta["val"].shape)
+
+
+def _known(size: int | torch.SymInt, sizes: Sizes) -> int:
+    return size if isinstance(size, int) else int(size.node.expr.subs(sizes))
 
 
 def _bytes(tensor: Tensor) -> bytes:

@@ -18,7 +18,7 @@ from pqd_core import Operator
 from pqd_runtimes import TorchSettings, torch_execution
 from pqd_runtimes.archive import read_program
 from pqd_runtimes.program import exported_program, images_of, input_specs, layer_weights
-from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, told_as
+from pqd_runtimes.refusals import EXPORT_AGAIN, check_one_input, known_shape, told_as
 from pqd_runtimes.zero_points import without_zero_point
 
 
@@ -57,6 +57,8 @@ class TorchSession:
 def open_session(file: Path, threads: int, settings: TorchSettings, batch: int | None = None) -> TorchSession:
     """Load `file` on `threads` threads; compiled, it is compiled now, for `batch` alone if that is given.
 
+    One that takes images of any size is compiled for those that it is called with first, and again for others.
+
     Raises:
         DeployError: the file is damaged or is no file of ours, or there is no C++ compiler.
     """
@@ -67,8 +69,10 @@ def open_session(file: Path, threads: int, settings: TorchSettings, batch: int |
         return TorchSession(module, threads)
     session = TorchSession(_Frozen(module, batch), threads)
     hint = "install a C++ compiler (g++), or set mode: eager"
-    with told_as(file, "Inductor cannot compile it", hint):
-        session(np.zeros((batch or 2, *images_of(program)[1:]), np.float32))
+    shape = images_of(program)[1:]
+    if all(isinstance(size, int) for size in shape):
+        with told_as(file, "Inductor cannot compile it", hint):
+            session(np.zeros((batch or 2, *shape), np.float32))
     return session
 
 
@@ -92,13 +96,17 @@ class _Frozen:
         return logits
 
 
-def execution(file: Path, settings: TorchSettings) -> list[Operator]:
-    """The operators that PyTorch really runs for one image; compiled, as Inductor has frozen them."""
+def execution(file: Path, settings: TorchSettings, shape: tuple[int, ...] | None = None) -> list[Operator]:
+    """The operators that PyTorch really runs for one image, of `shape` where the file leaves that open.
+
+    Compiled, as Inductor has frozen them.
+    """
     program = read_program(file, settings.max_megabytes)
     with told_as(file, "what PyTorch runs of it cannot be told", EXPORT_AGAIN):
+        image = known_shape(file, images_of(program)[1:], shape)
         if settings.mode == "eager":
-            return torch_execution.eager_execution(program)
-        return torch_execution.compiled_execution(file, program)
+            return torch_execution.eager_execution(program, image)
+        return torch_execution.compiled_execution(file, program, image)
 
 
 def input_shape(file: Path, settings: TorchSettings) -> tuple[int | None, ...]:

@@ -116,8 +116,9 @@ def test_a_transposed_convolution_multiplies_each_input(tmp_path: Path, runtime:
 def test_a_program_of_four_images_counts_for_one() -> None:
     layer = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1, bias=False).eval()
     program = torch.export.export(nn.Sequential(layer, nn.Flatten()), (torch.zeros(4, CHANNELS, SIZE, SIZE),))
-    eager = torch_execution.eager_execution(program)
-    compiled = torch_execution.compiled_execution(Path("four.pt2"), program)
+    image = (CHANNELS, SIZE, SIZE)
+    eager = torch_execution.eager_execution(program, image)
+    compiled = torch_execution.compiled_execution(Path("four.pt2"), program, image)
     assert [sum(one.macs for one in ran) for ran in (eager, compiled)] == [OF_ONE, OF_ONE]
 
 

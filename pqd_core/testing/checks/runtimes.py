@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from attrs import frozen
 from torch import nn
 
+from pqd_core.deploy import Operator
 from pqd_core.records import RuntimeDef, StageDef
 from pqd_core.testing.case import Case, check, require
 from pqd_core.testing.starts import Residual
@@ -143,6 +145,20 @@ def weights_are_those_of_the_layers(case: Case) -> None:
         require(weights[name].size == size, f"{name} has {weights[name].size} weights, expected {size}")
         found = int((weights[name] == 0).sum())
         require(found == zeros, f"{name} has {found} zeros, expected {zeros}")
+
+
+@check(RuntimeDef)
+def what_is_run_can_be_told(case: Case) -> None:
+    """`execution`, if there is one, gives the `Operator`s; told an image's shape, if it takes it, the same ones."""
+    exported, implementation = _exported(case), case.component.implementation()
+    if not hasattr(implementation, "execution"):
+        return
+    told = list(implementation.execution(exported.file, workshop(case).settings))
+    require(all(isinstance(one, Operator) for one in told), "execution gives something else than Operators")
+    require(any(one.macs for one in told), "no operator of execution multiplies by a weight")
+    if "shape" in signature(implementation.execution).parameters:
+        again = list(implementation.execution(exported.file, workshop(case).settings, shape=SHAPE))
+        require(again == told, "execution tells something else where it is told the shape that the file has anyway")
 
 
 @check(RuntimeDef)
