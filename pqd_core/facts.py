@@ -62,13 +62,13 @@ def _nonzero_outside(weight: Tensor, mask: Tensor) -> int:
 
 
 def hold_sparse(model: nn.Module, masks: Mapping[str, Tensor]) -> None:
-    """Set each masked weight to zero wherever its mask is."""
+    """Set each masked weight to zero wherever its mask is: to 0, where a product would leave a negative weight's -0."""
     import torch
 
     parameters = dict(model.named_parameters())
     with torch.no_grad():
         for name, mask in masks.items():
-            parameters[name].mul_(mask.to(parameters[name].device))
+            parameters[name].masked_fill_(~mask.to(parameters[name].device).bool(), 0)
 
 
 def probe_fake_quant(model: nn.Module, _: Mapping[str, Tensor]) -> list[str]:

@@ -40,5 +40,6 @@ def pqd_measurers() -> list[MeasurerDef]:
             load="pqd_pack.size",
             settings=Settings,
             metrics=(SIZE_PACKED,),
+            version="2",
         )
     ]

@@ -11,9 +11,9 @@ from attrs import frozen
 from pqd_pack.container import unseal
 from pqd_pack.header import Header
 from pqd_pack.layout import Group, groups
-from pqd_pack.regions import find_regions
+from pqd_pack.regions import FLOATS, find_regions
 
-WEIGHTS = "INT8 weights"
+WEIGHTS, FLOAT_WEIGHTS = "INT8 weights", "float weights"
 
 
 @frozen
@@ -48,20 +48,20 @@ def account(data: bytes, largest: int) -> Account:
         Damaged: this is no packed file, or a damaged one.
         TooLarge: its files are longer than `largest` bytes.
     """
-    header, payload = unseal(data, largest)
-    sizes, parts = map(len, payload), dict[str, Part]()
-    for group in groups(header.files):
+    sealed = unseal(data, largest)
+    sizes, parts = map(len, sealed.streams), dict[str, Part]()
+    for group in groups(sealed.header.files, sealed.version):
         kind, packed = _kind(group), sum(islice(sizes, group.width))
         before = parts.get(kind, Part(kind, 0, 0, 0))
         tensors = before.tensors + len(group.places) * (kind != "graph")
         parts[kind] = Part(kind, tensors, before.size + group.size, before.packed + packed)
     own = Part("header and checksum", 0, 0, len(data) - sum(part.packed for part in parts.values()))
-    return Account(header, (*parts.values(), own), len(data))
+    return Account(sealed.header, (*parts.values(), own), len(data))
 
 
 def _kind(group: Group) -> str:
     if group.shape is not None:
-        return WEIGHTS
+        return FLOAT_WEIGHTS if group.dtype in FLOATS else WEIGHTS
     return "scales, biases and other tensors" if group.dtype else "graph"
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from pqd_pack import MAX_MEGABYTES
-from pqd_pack.account import Account, account, entropy_bits, frequencies, weights_in
+from pqd_pack.account import FLOAT_WEIGHTS, Account, account, entropy_bits, frequencies, weights_in
 from pqd_pack.companions import read_whole
 from pqd_pack.damage import Damaged, TooLarge
 from pqd_pack.disk import read, refuse, refuse_existing, write
@@ -90,8 +90,10 @@ def _share(part: int, whole: int) -> str:
 
 def _of_weights(found: Account, files: Mapping[str, bytes]) -> Iterator[str]:
     counts = sum(frequencies(weight) for weight in weights_in(files))
+    for part in (part for part in found.parts if part.kind == FLOAT_WEIGHTS):
+        yield f"{part.tensors:,} tensors of float weights, {part.size:,} bytes, take {part.packed:,}"
     if found.bits_per_weight is None or isinstance(counts, int):
-        yield "no INT8 weights were found in it; its bytes were compressed as they are"
+        yield "no INT8 weights were found in it"
         return
     total = int(counts.sum())
     yield (

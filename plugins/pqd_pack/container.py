@@ -19,6 +19,7 @@ import struct
 from collections.abc import Sequence
 from itertools import accumulate, pairwise
 
+from attrs import frozen
 from pydantic import ValidationError
 
 from pqd_pack.codecs import expand, zstd
@@ -27,10 +28,20 @@ from pqd_pack.header import Header
 
 MAGIC = b"\x89PQDZ\r\n\x1a"
 """A byte that is no text, and line ends of both kinds: a transfer that changes them shows at once."""
-VERSION = 1
+VERSION, READ = 2, (1, 2)
+"""What is written, and what can be read."""
 PREAMBLE = struct.Struct("<8sHHII")
 DIGEST_BYTES = 32
 LARGEST_HEADER = 4 * 2**20
+
+
+@frozen
+class Sealed:
+    """A packed file, apart."""
+
+    version: int
+    header: Header
+    streams: list[memoryview]
 
 
 def seal(header: Header, streams: Sequence[bytes]) -> bytes:
@@ -42,14 +53,14 @@ def seal(header: Header, streams: Sequence[bytes]) -> bytes:
     return whole + hashlib.sha256(whole).digest()
 
 
-def unseal(data: bytes, largest: int) -> tuple[Header, list[memoryview]]:
-    """The header and the streams, which `seal` was given.
+def unseal(data: bytes, largest: int) -> Sealed:
+    """The header and the streams that `seal` was given.
 
     Raises:
         Damaged: these are not the bytes of a packed file.
         TooLarge: its files are longer than `largest` bytes.
     """
-    stored, told = _preamble(data)
+    version, stored, told = _preamble(data)
     whole, digest = memoryview(data)[:-DIGEST_BYTES], data[-DIGEST_BYTES:]
     if hashlib.sha256(whole).digest() != digest:
         raise Damaged("its checksum does not match its content")
@@ -57,20 +68,20 @@ def unseal(data: bytes, largest: int) -> tuple[Header, list[memoryview]]:
     header = _header(bytes(whole[PREAMBLE.size : end]), told)
     if header.size > largest:
         raise TooLarge(f"it unpacks to {header.size / 2**20:,.0f} MB, more than the limit", RAISE_LIMIT)
-    return header, _streams(header, whole[end:])
+    return Sealed(version, header, _streams(header, whole[end:]))
 
 
-def _preamble(data: bytes) -> tuple[int, int]:
+def _preamble(data: bytes) -> tuple[int, int, int]:
     if not data.startswith(MAGIC):
         raise Damaged("it is no file that pqd pack has written")
     if len(data) < PREAMBLE.size + DIGEST_BYTES:
         raise Damaged("it ends within its preamble")
     _, version, zero, stored, told = PREAMBLE.unpack_from(data)
-    if version != VERSION or zero:
-        raise Damaged(f"it has version {version} of the format, and this pqd reads version {VERSION}; use a newer pqd")
+    if version not in READ or zero:
+        raise Damaged(f"it has version {version} of the format, and this pqd reads up to {VERSION}; use a newer pqd")
     if told > LARGEST_HEADER:
         raise TooLarge(f"its header is {told / 2**20:,.0f} MB long")
-    return stored, told
+    return version, stored, told
 
 
 def _header(stored: bytes, size: int) -> Header:

@@ -8,12 +8,12 @@ from itertools import islice
 
 import numpy as np
 
-from pqd_pack import codecs, weights
-from pqd_pack.container import seal, unseal
+from pqd_pack import codecs, floats, weights
+from pqd_pack.container import VERSION, seal, unseal
 from pqd_pack.damage import Damaged
 from pqd_pack.header import Header, described
 from pqd_pack.layout import Group, groups
-from pqd_pack.regions import find_regions
+from pqd_pack.regions import FLOATS, find_regions
 from pqd_pack.weights import Turns
 
 Stream = tuple[str, bytes]
@@ -28,17 +28,19 @@ def pack(files: Mapping[str, bytes]) -> bytes:
     )
     contents = list(files.values())
     turns = Turns(sum(map(len, contents)))
-    streams = [stream for group in groups(parts) for stream in _shrunk(group, contents, turns)]
+    streams = [stream for group in groups(parts, VERSION) for stream in _shrunk(group, contents, turns)]
     header = Header(files=parts, streams=tuple((codec, len(data)) for codec, data in streams))
     return seal(header, [data for _, data in streams])
 
 
 def _shrunk(group: Group, contents: list[bytes], turns: Turns) -> Iterator[Stream]:
     data = b"".join(contents[index][part] for index, part in group.places)
-    if group.shape is not None:
-        yield weights.shrink(data, group.shape, turns)
-    else:
+    if group.shape is None:
         yield from (codecs.shrink(data[plane :: group.width]) for plane in range(group.width))
+    elif group.dtype in FLOATS:
+        yield floats.shrink(data, group.dtype, group.shape, turns)
+    else:
+        yield weights.shrink(data, group.shape, turns)
 
 
 def unpack(data: bytes, largest: int) -> dict[str, bytes]:
@@ -48,10 +50,11 @@ def unpack(data: bytes, largest: int) -> dict[str, bytes]:
         Damaged: this is no packed file, or a damaged one.
         TooLarge: the files are longer than `largest` bytes, or would take hours.
     """
-    header, payload = unseal(data, largest)
-    streams = ((codec, bytes(part)) for (codec, _), part in zip(header.streams, payload, strict=True))
-    expected = groups(header.files)
-    if len(payload) != sum(group.width for group in expected):
+    sealed = unseal(data, largest)
+    header = sealed.header
+    streams = ((codec, bytes(part)) for (codec, _), part in zip(header.streams, sealed.streams, strict=True))
+    expected = groups(header.files, sealed.version)
+    if len(sealed.streams) != sum(group.width for group in expected):
         raise Damaged("its header lists streams that its files do not have")
     contents, turns = [np.empty(file.size, np.uint8) for file in header.files], Turns(header.size)
     for group in expected:
@@ -64,6 +67,8 @@ def unpack(data: bytes, largest: int) -> dict[str, bytes]:
 
 
 def _expanded(group: Group, streams: list[Stream], turns: Turns) -> np.ndarray:
+    if group.shape is not None and group.dtype in FLOATS:
+        return floats.expand(*streams[0], group.dtype, group.shape, turns)
     if group.shape is not None:
         return weights.expand(*streams[0], group.shape, turns)
     items = group.size // group.width

@@ -19,6 +19,7 @@ from attrs import frozen
 
 SMALLEST = 32
 """Bytes of a tensor that is worth an entry of its own."""
+FLOATS = frozenset({"f16", "bf16", "f32", "f64"})
 ITEM_BYTES = {"i8": 1, "u8": 1, "i32": 4, "i64": 8, "f16": 2, "bf16": 2, "f32": 4, "f64": 8}
 
 
@@ -35,6 +36,11 @@ class Region:
     def is_weight(self) -> bool:
         """Whether it is a matrix, or more, of 8-bit integers; scales, biases and zero points are vectors."""
         return self.dtype in ("i8", "u8") and len(self.shape) > 1
+
+    @property
+    def is_float_weight(self) -> bool:
+        """Whether it is a matrix, or more, of floats; OpenVINO's scales have other dimensions too, but of one item."""
+        return self.dtype in FLOATS and sum(side > 1 for side in self.shape) > 1
 
 
 def find_regions(name: str, data: bytes, beside: Callable[[str], bytes | None]) -> list[Region]:

@@ -22,7 +22,7 @@ def held_masks(context: StageContext) -> Weights:
 def lay_on(model: nn.Module, masks: Weights, context: StageContext) -> None:
     """The masked weights are zero, and `sparse` holds with these masks and those of other weights."""
     for name, mask in masks.items():
-        model.get_parameter(name).mul_(mask)
+        model.get_parameter(name).masked_fill_(~mask.bool(), 0)
     context.give("sparse", {**held_masks(context), **masks})
 
 

@@ -67,8 +67,8 @@ def test_what_is_no_packed_file_is_called_so() -> None:
 
 
 def test_a_version_of_the_future_asks_for_a_newer_pqd() -> None:
-    with pytest.raises(Damaged, match=r"version 2 .* reads version 1; use a newer pqd"):
-        unpack(forged({"something": "new"}, version=2), MEGABYTES)
+    with pytest.raises(Damaged, match=r"version 3 .* reads up to 2; use a newer pqd"):
+        unpack(forged({"something": "new"}, version=3), MEGABYTES)
 
 
 TERABYTE = 2**40

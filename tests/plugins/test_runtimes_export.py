@@ -159,6 +159,13 @@ def test_weights_are_named_by_layer_and_have_the_same_zeros_everywhere(shelf: Sh
             assert zeros == pruned if form == "float" else zeros >= pruned > 0, (runtime, layer)
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_a_pruned_weight_is_a_zero_without_a_sign_in_a_float_file(shelf: Shelf, runtime: str) -> None:
+    assert any(torch.signbit(part[part == 0]).any() for part in shelf.model("float").parameters())
+    for weight in shelf.weights("float", runtime).values():
+        assert not np.signbit(weight[weight == 0]).any()
+
+
 def test_int8_weights_are_the_same_integers_everywhere(shelf: Shelf) -> None:
     found = [shelf.weights("int8", runtime) for runtime in NAMES]
     for layer in LAYERS:
