@@ -10,11 +10,13 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
+from torch.fx import GraphModule
 from torchao.quantization.pt2e import HistogramObserver
 
 from pqd_core import Batch, StageContext, eval_batches, take
 from pqd_int8 import Int8Settings
 from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant, grid
+from pqd_int8.streams import part_streams
 
 CALIBRATION_BATCH = 64
 BINS = 2048
@@ -45,6 +47,8 @@ def calibrate(model: nn.Module, settings: Int8Settings, context: StageContext) -
     for part, momentum, watcher in zip(activations, momenta, watchers, strict=True):
         part.momentum = momentum
         watcher.close()
+    assert isinstance(model, GraphModule)
+    part_streams(model)
     for part in rounded:
         part.eval().enable_fake_quant()
 

@@ -78,6 +78,8 @@ class ActivationFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
     extremes: Tensor
     """Moving averages of the batches' minimum and maximum, shape (2,); infinite before the first batch."""
     kept: Tensor
+    group: Tensor
+    """Those of a stream that have the same number here have one step, shape (1,)."""
     scale: Tensor
     zero_point: Tensor
 
@@ -96,9 +98,10 @@ class ActivationFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
         self.symmetric, self.momentum = symmetric, momentum
         self.rounds = True
         self.stream: tuple[ActivationFakeQuant, ...] = (self,)
-        """All that have one step in common; in a tuple they are not registered as this module's own."""
+        """This and those that may share its step; in a tuple they are not registered as this module's own."""
         self.register_buffer("extremes", torch.full((2,), torch.inf))
         self.register_buffer("kept", torch.ones(2))
+        self.register_buffer("group", torch.zeros(1, dtype=torch.int32))
         self.register_buffer("scale", torch.ones(1))
         self.register_buffer("zero_point", torch.zeros(1, dtype=torch.int32))
 
@@ -132,23 +135,33 @@ class ActivationFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
         self.extremes.copy_(torch.where(self.extremes.isfinite(), moved, newest))
         if not x.is_cuda and not self.extremes.isfinite().all():
             raise FloatingPointError("an activation is no longer finite; lower the learning rate")
-        self._set_grid()
+        self.set_grids()
 
     def choose_range(self, low: Tensor, high: Tensor) -> None:
         """The range is [`low`, `high`] now, and this share of the extremes from here on."""
         shares = torch.stack([low, high]) / self.extremes
         self.kept.copy_(torch.where(self.extremes == 0, 1, shares.clamp(min=0)))
-        self._set_grid()
+        self.set_grids()
 
-    def _set_grid(self) -> None:
-        """The grids of the whole stream follow: their step is the one of the widest range."""
-        extremes = torch.stack([part.extremes * part.kept for part in self.stream])
-        seen = torch.where(extremes.isfinite(), extremes, 0)
-        low, high = seen.unbind(1)
-        step = grid(low, high, self.symmetric)[0].amax()
-        for part, zero_point in zip(self.stream, zero_points(low, high, step, self.symmetric), strict=True):
+    def needed_step(self) -> Tensor:
+        """The step that this range needs by itself, shape ()."""
+        low, high = self._range()
+        return grid(low, high, self.symmetric)[0]
+
+    def _range(self) -> Tensor:
+        found = self.extremes * self.kept
+        return torch.where(found.isfinite(), found, 0)
+
+    def set_grids(self) -> None:
+        """The grids of the whole stream follow: the widest range of each group sets its step."""
+        low, high = torch.stack([part._range() for part in self.stream]).unbind(1)
+        groups = torch.cat([part.group for part in self.stream])
+        needed = grid(low, high, self.symmetric)[0]
+        steps = torch.where(groups.unsqueeze(1) == groups, needed, 0).amax(1)
+        zeros = zero_points(low, high, steps, self.symmetric)
+        for part, step, zero in zip(self.stream, steps, zeros, strict=True):
             part.scale.copy_(step)
-            part.zero_point.copy_(zero_point)
+            part.zero_point.copy_(zero)
 
     def calculate_qparams(self) -> tuple[Tensor, Tensor]:
         """Step and zero point, shape (1,) each."""

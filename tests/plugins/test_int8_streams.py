@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from pqd_int8 import Int8PtqSettings, int8_ptq
 from pqd_int8.fake_quant import ActivationFakeQuant, grid, zero_points
+from pqd_int8.streams import MOST_WIDENED
 from pqd_runtimes import RUNTIMES
 
 
@@ -47,12 +48,19 @@ THIRD = {"between", "third", "add_2"}
 """The members of each stream, by the operator whose value is rounded."""
 
 
-def quantized(**settings: Any) -> GraphModule:
+def simulated(network: nn.Module, **settings: Any) -> GraphModule:
+    """The network with fake quantizers that have seen nothing yet."""
     chosen = Int8PtqSettings(weight_range="full", calibration_images=64, **settings)
-    around = context(epochs=0)
-    model = int8_ptq.run(int8_ptq.restructure(Blocks().eval(), chosen, around), chosen, around)
-    assert isinstance(model, GraphModule)
-    return model
+    graph = int8_ptq.restructure(network.eval(), chosen, context(epochs=0))
+    assert isinstance(graph, GraphModule)
+    return graph
+
+
+def quantized(network: nn.Module | None = None, **settings: Any) -> GraphModule:
+    chosen = Int8PtqSettings(weight_range="full", calibration_images=64, **settings)
+    graph = int8_ptq.run(simulated(network or Blocks(), **settings), chosen, context(epochs=0))
+    assert isinstance(graph, GraphModule)
+    return graph
 
 
 def by_operator(model: GraphModule) -> dict[str, ActivationFakeQuant]:
@@ -100,6 +108,33 @@ def test_a_batch_that_widens_one_range_moves_the_whole_stream() -> None:
     assert {float(parts[name].scale) for name in FIRST} == {float(parts["second"].scale)}
     assert float(parts["stem"].scale) > before
     assert float(parts["between"].scale) == apart
+
+
+def growing() -> nn.Module:
+    model = Blocks()
+    with torch.no_grad():
+        model.second.weight.mul_(4 * MOST_WIDENED)
+    return model
+
+
+def test_a_stream_parts_where_its_values_grow_too_much() -> None:
+    parts = by_operator(quantized(growing()))
+    steps = {name: float(parts[name].scale) for name in FIRST}
+    assert len({steps[name] for name in ("stem", "first", "add")}) == 1
+    for name in ("second", "add_1"):
+        assert steps[name] == pytest.approx(float(parts[name].needed_step()))
+        assert steps[name] > MOST_WIDENED * steps["stem"]
+
+
+def test_a_network_that_is_read_again_has_the_same_groups() -> None:
+    again = simulated(growing())
+    again.load_state_dict(quantized(growing()).state_dict())
+    parts = by_operator(again)
+    before = float(parts["stem"].scale)
+    parts["second"].train()(torch.tensor([-1000.0, 1000.0]))
+    assert float(parts["stem"].scale) == before
+    parts["add"].train()(torch.tensor([0.0, 1000.0]))
+    assert float(parts["stem"].scale) == float(parts["add"].scale) > before
 
 
 def test_every_value_can_have_a_step_of_its_own() -> None:
