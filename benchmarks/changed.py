@@ -97,7 +97,7 @@ def all_answers(step: Step, context: RunContext) -> Iterator[tuple[str, Answers]
     yield "last bits", answers(lambda images: jittered(model, images), context)
     yield "biases not rounded", answers(with_float_biases(model), context)
     for runtime in context.spec.runtimes or ():
-        deployed = context.store.find("deployed", deployment_key(step, runtime))
+        deployed = context.store.find("deployed", deployment_key(step, runtime, context.threads))
         assert deployed is not None
         file = deployed.folder / deployed.about["file"]
         session = runtime.record.implementation().open_session(file, context.threads, runtime.settings, BATCH)

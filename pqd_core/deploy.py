@@ -11,7 +11,7 @@ from attrs import asdict, frozen
 
 from pqd_core.host.environment import package_version
 from pqd_core.host.errors import DeployError, PqdError, Problem
-from pqd_core.host.keys import content_key
+from pqd_core.host.keys import canonical_json, content_key
 from pqd_core.host.parity import Parity, compare, disagrees
 from pqd_core.host.paths import FULL
 
@@ -111,10 +111,25 @@ class Deployed:
     """The plugin that brought the runtime."""
 
 
-def deployment_key(step: Step, runtime: Entry) -> str:
-    """Content key of a deployment: the step, the runtime's settings, and the versions that write the file."""
+def deployment_key(step: Step, runtime: Entry, threads: int) -> str:
+    """Content key of a deployment: the step, the runtime's settings, and the versions that write the file.
+
+    What a file is tuned to is part of it where there is such a thing, `threads` for example.
+    """
     versions = {name: package_version(name) for name in ("torch", *runtime.record.requires)}
-    return content_key(step=step.key, runtime=runtime.identity(), versions=versions)
+    return content_key(step=step.key, runtime=runtime.identity(), versions=versions, **_tuned_to(runtime, threads))
+
+
+def _tuned_to(runtime: Entry, threads: int) -> dict[str, Any]:
+    if runtime.record.tuned_to is None:
+        return {}
+    try:
+        told = dict(runtime.record.tuned_to(runtime.settings, threads))
+        canonical_json(told)
+    except Exception as error:
+        what = f"does not tell what its files are tuned to ({type(error).__name__}: {error})"
+        raise DeployError(Problem(runtime.name, what, f"tell the author of {runtime.plugin}")) from error
+    return {"tuned_to": told} if told else {}
 
 
 def deploy(
@@ -125,7 +140,7 @@ def deploy(
     Raises:
         DeployError: the runtime cannot take the model, or the file's predictions differ from the model's too often.
     """
-    key = deployment_key(step, runtime)
+    key = deployment_key(step, runtime, context.threads)
     with context.store.locked(key):
         stored = context.store.find("deployed", key)
         if stored is None:

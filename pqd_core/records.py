@@ -137,6 +137,9 @@ class RuntimeDef(ComponentDef):
     """Names of distributions whose versions are part of a deployment's identity."""
     opens: Mapping[str, tuple[str, ...]] = field(factory=dict)
     """Suffixes of the files that it opens, its own first; each with those of files that belong beside it."""
+    tuned_to: Callable[[Any, int], Mapping[str, Any]] | None = None
+    """`tuned_to(settings, threads)`: what of this machine a file that is made here with these settings is tuned to, as
+    plain JSON for the deployment's key; nothing where the file is the same wherever it is made."""
 
 
 @frozen(kw_only=True)

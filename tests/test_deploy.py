@@ -9,8 +9,10 @@ import pytest
 from bench import Bench
 from light import Light
 
-from pqd_core import RuntimeDef
+from pqd_core import RuntimeDef, Settings
+from pqd_core.artifact import Store
 from pqd_core.deploy import deployment_key
+from pqd_core.host.estimate import estimate
 from pqd_core.host.parity import Parity, disagrees
 from pqd_core.plan import build_plan
 from pqd_core.report import Report
@@ -191,10 +193,10 @@ def test_a_file_below_folders_is_found_where_the_report_says(deploying: Any, ben
 def test_a_deployments_key_changes_with_the_step_the_runtime_and_the_versions(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def keys(**changes: Any) -> list[str]:
+    def keys(threads: int = 1, **changes: Any) -> list[str]:
         spec = bench.spec(**changes)
         (runtime,) = spec.runtimes or ()
-        return [deployment_key(step, runtime) for step in build_plan(spec, bench.host).steps]
+        return [deployment_key(step, runtime, threads) for step in build_plan(spec, bench.host).steps]
 
     before = keys()
     assert len(set(before)) == 2
@@ -203,10 +205,71 @@ def test_a_deployments_key_changes_with_the_step_the_runtime_and_the_versions(
     assert not set(keys(seed=1)) & set(before)
     bench.host.add("light", RuntimeDef(name="light", summary="Newer.", load=Light, version="2"))
     assert not set(keys()) & set(before)
-    bench.host.add("light", RuntimeDef(name="light", summary="As before.", load=Light))
+    bench.host.add("light", RuntimeDef(name="light", summary="As before.", load=Light, tuned_to=lambda *_: {}))
     assert keys() == before
     monkeypatch.setattr("pqd_core.deploy.package_version", lambda name: "99.0")
     assert not set(keys()) & set(before)
+
+
+class Fast(Settings):
+    """What `Light` does, tuned or not."""
+
+    tuned: bool = False
+
+
+def test_a_tuned_file_is_made_again_where_what_it_is_tuned_to_has_changed(bench: Bench) -> None:
+    exports, machine = list[str](), {"cpu": "one"}
+
+    def export(*arguments: Any) -> Path:
+        exports.append(machine["cpu"])
+        return Light.export(*arguments)
+
+    def tuned_to(settings: Fast, threads: int) -> dict[str, Any]:
+        return {**machine, "threads": threads} if settings.tuned else {}
+
+    fast = RuntimeDef(name="fast", summary="Tuned.", load=Wrapped(export), settings=Fast, tuned_to=tuned_to)
+    bench.host.add("given", fast)
+
+    def files_made(tuned: bool, threads: int = 1) -> int:
+        before, spec = len(exports), bench.spec(runtimes=[{"use": "fast", "tuned": tuned}], stages=[], threads=threads)
+        assert bench.run(spec).complete
+        return len(exports) - before
+
+    assert [files_made(tuned) for tuned in (False, True, True)] == [1, 1, 0]
+    assert [files_made(tuned, threads=2) for tuned in (False, True)] == [0, 1]
+    machine["cpu"] = "another"
+    assert [files_made(tuned) for tuned in (False, True)] == [0, 1]
+    machine["cpu"] = "one"
+    assert files_made(tuned=True) == 0, "back on the first machine its file is there again"
+
+
+def test_a_plan_looks_for_a_tuned_file_where_the_run_has_put_it(bench: Bench) -> None:
+    machine = {"cpu": "one"}
+
+    def tuned_to(settings: Any, threads: int) -> dict[str, Any]:
+        return {**machine, "threads": threads}
+
+    def seconds_to_go() -> float:
+        found = estimate(build_plan(spec, bench.host), Store(bench.store), bench.host)
+        assert found is not None
+        return found.seconds
+
+    bench.host.add("given", RuntimeDef(name="fast", summary="Tuned.", load=Light, tuned_to=tuned_to))
+    spec = bench.spec(runtimes=["fast"], stages=[], device="cpu", threads=2)
+    bench.run(spec)
+    assert seconds_to_go() == 0
+    machine["cpu"] = "another"
+    assert seconds_to_go() > 0
+
+
+def test_a_runtime_that_cannot_tell_what_it_is_tuned_to_hinders_no_other(bench: Bench) -> None:
+    def tuned_to(settings: Any, threads: int) -> dict[str, Any]:
+        raise ValueError("no such CPU")
+
+    bench.host.add("given", RuntimeDef(name="lost", summary="Lost.", load=Light, tuned_to=tuned_to))
+    report = bench.run(bench.spec(runtimes=["lost", "light"], stages=[]))
+    assert [row.runtime for row in report.rows] == ["light"]
+    assert "does not tell what its files are tuned to (ValueError: no such CPU)" in str(report.problems)
 
 
 def test_the_toy_runtime_runs_an_exported_program(bench: Bench) -> None:

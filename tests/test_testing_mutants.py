@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from attrs import evolve
 from light import Nudge
 from pydantic import ConfigDict, Field, field_serializer
 from torch import nn
@@ -157,6 +158,10 @@ def in_training(model: nn.Module, example: Any, folder: Path, shared: Path, sett
     return file
 
 
+def tuned(to: Callable[..., Any]) -> RuntimeDef:
+    return evolve(runtime(), tuned_to=to)
+
+
 def by_shape(file: Path, settings: Any, shape: tuple[int, ...] = (1, 1, 1)) -> list[Operator]:
     return [Operator("conv", "Conv", "compute", integer=False, macs=math.prod(shape))]
 
@@ -228,6 +233,9 @@ WRONG = [
     (runtime(execution=lambda file, settings: ["Conv"]), "what-is-run-can-be-told", "something else than Operators"),
     (runtime(execution=lambda file, settings: []), "what-is-run-can-be-told", "no operator of execution multiplies"),
     (runtime(execution=by_shape), "what-is-run-can-be-told", "the shape that the file has anyway"),
+    (tuned(lambda settings, threads: None), "tuning-is-told-alike", "gave a NoneType, not a mapping"),
+    (tuned(lambda settings, threads: {"at": time.monotonic_ns()}), "tuning-is-told-alike", "gave .*, then"),
+    (tuned(lambda settings, threads: {"where": Path("here")}), "tuning-is-told-alike", "no plain JSON"),
     (measurer(lambda number: number), "gives-the-metrics-of-its-record", "the record has"),
     (recipe(summary="No period"), "summary-is-one-sentence", "end with a period"),
     (recipe(spec={"backbone": "resnot20", "dataset": "digits"}), "spec-can-be-planned", "own has no plan: .*resnet20"),

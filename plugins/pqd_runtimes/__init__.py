@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from pqd_core import CheckupDef, RuntimeDef, Settings, hookimpl
+from pqd_core import CheckupDef, RuntimeDef, Settings, describe_cpu, hookimpl
 
 MAX_MEGABYTES = 2048
 
@@ -50,6 +50,14 @@ class OpenVinoSettings(RuntimeSettings):
     )
 
 
+def timed_on(settings: OpenVinoSettings, threads: int) -> dict[str, Any]:
+    """The CPU and the threads for which kernels are chosen by timing, if they are."""
+    if settings.kernels_for_batch is None:
+        return {}
+    cpu = describe_cpu()
+    return {"cpu": {name: cpu[name] for name in ("model", "architecture", "flags")}, "threads": threads}
+
+
 class TorchSettings(RuntimeSettings):
     """Settings of `torch`."""
 
@@ -78,6 +86,7 @@ RUNTIMES = (
         load="pqd_runtimes.openvino_runtime",
         requires=("openvino", "onnx", "onnxscript", "torch"),
         opens={".xml": (".bin",), ".onnx": ()},
+        tuned_to=timed_on,
     ),
     RuntimeDef(
         name="torch",

@@ -50,7 +50,8 @@ class _Past:
 
 def estimate(plan: Plan, store: Store, host: Host | None = None) -> Estimate | None:
     """The time that what is not done yet will take; None if nothing comparable was ever measured here."""
-    past = list(_past_steps(plan, store))
+    threads = plan.spec.threads or usable_cores()
+    past = list(_past_steps(plan, store, threads))
     if not past:
         return None
     guessed, seconds = dict[str, None](), 0.0
@@ -61,17 +62,17 @@ def estimate(plan: Plan, store: Store, host: Host | None = None) -> Estimate | N
             seconds += mean(alike) if alike else max(p.seconds(step.epochs) for p in past)
     took, unknown = _deployments(past, store), dict[str, None]()
     for runtime in entries_or_all(plan.spec.runtimes, host or default_host(), "runtime"):
-        left = [step for step in plan.steps if not store.has("deployed", deployment_key(step, runtime))]
+        left = [step for step in plan.steps if not store.has("deployed", deployment_key(step, runtime, threads))]
         known = took.get(_use(runtime.flat()))
         unknown |= {runtime.name: None} if left and known is None else {}
         seconds += len(left) * (known or 0.0)
     return Estimate(seconds, len(past), tuple(guessed), tuple(unknown))
 
 
-def _past_steps(plan: Plan, store: Store) -> Iterator[_Past]:
+def _past_steps(plan: Plan, store: Store, threads: int) -> Iterator[_Past]:
     """Steps of the same network on the same data and device; manifests that say something else are passed over."""
     spec = plan.spec
-    asked = (spec.backbone.flat(), spec.dataset.flat(), spec.threads or usable_cores())
+    asked = (spec.backbone.flat(), spec.dataset.flat(), threads)
     for key, about in store.remembered("steps"):
         with suppress(*FOREIGN):
             backbone = about["lineage"][0]["stage"]["backbone"]

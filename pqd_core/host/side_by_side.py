@@ -61,7 +61,8 @@ def _tasks(walk: Walk) -> dict[Task, list[Task]]:
 
 def _undeployed(walk: Walk, step: Step) -> list[Entry]:
     """The runtimes for which the store holds no file of `step`."""
-    return [r for r in walk.runtimes if not walk.context.store.has("deployed", deployment_key(step, r))]
+    store, threads = walk.context.store, walk.context.threads
+    return [runtime for runtime in walk.runtimes if not store.has("deployed", deployment_key(step, runtime, threads))]
 
 
 def _of_step(walk: Walk, step: Step, message: Message) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from pqd_core.host.environment import package_version
+from pqd_core.host.keys import canonical_json
 from pqd_core.records import RuntimeDef, Settings
 from pqd_core.testing.case import EVERY_KIND, Case, check, require
 from pqd_core.testing.workshop import workshop
@@ -128,6 +129,21 @@ def _takes(function: Any, arguments: int) -> bool:
     except ValueError:  # written in C, and does not tell
         pass
     return True
+
+
+@check(RuntimeDef)
+def tuning_is_told_alike(case: Case) -> None:
+    """`tuned_to`, if there is one, gives a mapping of plain JSON, and on one machine the same each time."""
+    assert isinstance(case.record, RuntimeDef)
+    if case.record.tuned_to is None:
+        return
+    first, again = (case.record.tuned_to(workshop(case).settings, 1) for _ in range(2))
+    require(isinstance(first, Mapping), f"tuned_to gave a {type(first).__name__}, not a mapping")
+    require(first == again, f"tuned_to gave {first}, then {again}")
+    try:
+        canonical_json(dict(first))
+    except (TypeError, ValueError) as error:
+        require(False, f"tuned_to gave {first}, which is no plain JSON: {error}")
 
 
 @check(RuntimeDef)
