@@ -25,9 +25,10 @@ from evidence import RESULTS, write_result
 from openvino import opset13 as ops
 
 from pqd_runtimes import OpenVinoSettings
+from pqd_runtimes.openvino_kernels import Counted, describe
 from pqd_runtimes.openvino_runtime import read_ir, session_options
 
-NAME, ROUNDS, CALLS = "kernels", 20, 25
+NAME, ROUNDS = "kernels", 60
 FILES = {"pqd": "pqd/openvino/model.xml", "nncf": "nncf.xml"}
 SILENT = frozenset({"Const", "Input", "Output"})
 LIMITS = {
@@ -38,43 +39,28 @@ LIMITS = {
 Node = dict[str, Any]
 
 
-class Counted:
-    """A network, compiled with counters as `pqd_runtimes` compiles it without."""
+def count(model: openvino.Model, images: np.ndarray, threads: int) -> Counted:
+    """The network compiled with counters as `pqd_runtimes` compiles it without."""
+    return Counted(model, images, session_options(threads, OpenVinoSettings()))
 
-    def __init__(self, model: openvino.Model, images: np.ndarray, threads: int) -> None:
-        model.reshape(list(images.shape))
-        options = session_options(threads, OpenVinoSettings()) | {"PERF_COUNT": True}
-        self.compiled = openvino.Core().compile_model(model, "CPU", options)
-        self.request, self.images = self.compiled.create_infer_request(), images
-        self.times: dict[str, list[float]] = {}
 
-    def call(self, count: int) -> None:
-        """Some inferences in a row, the first of them unseen."""
-        self.request.infer([self.images])
-        for _ in range(count):
-            self.request.infer([self.images])
-            for told in self.request.get_profiling_info():
-                self.times.setdefault(told.node_name, []).append(told.real_time.total_seconds() * 1e6)
+def nodes(counted: Counted) -> list[Node]:
+    """What ran, in order, with the median of its microseconds."""
+    told = [(operator, describe(operator)) for operator in counted.operators]
+    return [_node(counted, operator, about) for operator, about in told if about["layerType"] not in SILENT]
 
-    def nodes(self) -> list[Node]:
-        """What ran, in order, with the median of its microseconds."""
-        return [node for node in map(self._node, self.compiled.get_runtime_model().get_ordered_ops()) if node["us"]]
 
-    def _node(self, operator: Any) -> Node:
-        told = {key: str(value.astype(str)) for key, value in operator.get_rt_info().items()}
-        name, kind = operator.get_friendly_name(), told["layerType"]
-        if kind in SILENT or name not in self.times:
-            return {"us": 0.0}
-        weights = prod(_shape(operator.input(1))) if kind == "Convolution" else 0
-        output = _shape(operator.output(0))
-        return {
-            "name": name,
-            "kernel": f"{kind} {told['primitiveType'].lower()}",
-            "shape": output,
-            "us": float(np.median(self.times[name])),
-            "weights": weights,
-            "multiply_adds": weights * prod(output[2:]) * output[0] if weights else 0,
-        }
+def _node(counted: Counted, operator: Any, about: dict[str, str]) -> Node:
+    name, kind = operator.get_friendly_name(), about["layerType"]
+    weights, output = prod(_shape(operator.input(1))) if kind == "Convolution" else 0, _shape(operator.output(0))
+    return {
+        "name": name,
+        "kernel": f"{kind} {about['primitiveType'].lower()}",
+        "shape": output,
+        "us": float(np.median(counted.microseconds(name))),
+        "weights": weights,
+        "multiply_adds": weights * prod(output[2:]) * output[0],
+    }
 
 
 def _shape(port: Any) -> list[int]:
@@ -95,7 +81,7 @@ def convolutions(channels: int, edge: int, layers: int, threads: int) -> Counted
         read = ops.fake_quantize(values, *grid, 256)
         values = ops.convolution(read, weight, [1, 1], [1, 1], [1, 1], [1, 1])
     model = openvino.Model([ops.reduce_mean(values, ops.constant(np.array([2, 3])))], [images])
-    return Counted(model, np.ones((1, channels, edge, edge), np.float32), threads)
+    return count(model, np.ones((1, channels, edge, edge), np.float32), threads)
 
 
 def limits(threads: int) -> dict[str, float]:
@@ -103,8 +89,9 @@ def limits(threads: int) -> dict[str, float]:
     found = {}
     for name, shape in LIMITS.items():
         counted = convolutions(*shape, threads)
-        counted.call(ROUNDS * CALLS)
-        layers = [node for node in counted.nodes() if node["weights"]]
+        for _ in range(ROUNDS):
+            counted.call()
+        layers = [node for node in nodes(counted) if node["weights"]]
         key = name.removesuffix("_per_us")
         found[name] = max(node[key] / node["us"] for node in layers)
     return found
@@ -113,32 +100,32 @@ def limits(threads: int) -> dict[str, float]:
 def compare(backbone: str, threads: int) -> dict[str, list[Node]]:
     """The operators of both files."""
     images = np.load(LOCAL / backbone / "images.npy")[:1]
-    both = {label: Counted(read_ir(LOCAL / backbone / file), images, threads) for label, file in FILES.items()}
+    both = {label: count(read_ir(LOCAL / backbone / file), images, threads) for label, file in FILES.items()}
     for _ in range(ROUNDS):
         for counted in both.values():
-            counted.call(CALLS)
-    return {label: counted.nodes() for label, counted in both.items()}
+            counted.call()
+    return {label: nodes(counted) for label, counted in both.items()}
 
 
-def shared(nodes: list[Node], others: list[Node]) -> float:
-    """Share of the time of `nodes` in kernels that `others` run too, on the same shape, as often."""
+def shared(own: list[Node], others: list[Node]) -> float:
+    """Share of the time of `own` in kernels that `others` run too, on the same shape, as often."""
     left = Counter((node["kernel"], *node["shape"]) for node in others)
     time = 0.0
-    for node in nodes:
+    for node in own:
         key = (node["kernel"], *node["shape"])
         if left[key]:
             left[key] -= 1
             time += node["us"]
-    return time / sum(node["us"] for node in nodes)
+    return time / sum(node["us"] for node in own)
 
 
-def at_best(nodes: list[Node], reached: dict[str, float]) -> float:
+def at_best(own: list[Node], reached: dict[str, float]) -> float:
     """Share of the time that the convolutions would take at the limits, the nearer one for each."""
     times = (
         max(node["multiply_adds"] / reached["multiply_adds_per_us"], node["weights"] / reached["weights_per_us"])
-        for node in nodes
+        for node in own
     )
-    return sum(times) / sum(node["us"] for node in nodes)
+    return sum(times) / sum(node["us"] for node in own)
 
 
 def table(numbers: dict[str, Any]) -> str:
@@ -152,11 +139,11 @@ def table(numbers: dict[str, Any]) -> str:
 
 def _rows(threads: str, numbers: dict[str, Any]) -> Iterator[str]:
     for backbone, both in numbers["files"].items():
-        for label, nodes in both.items():
+        for label, own in both.items():
             others = both["nncf" if label == "pqd" else "pqd"]
-            total = sum(node["us"] for node in nodes)
-            convolved = sum(node["us"] for node in nodes if node["weights"]) / total
-            shares = (convolved, shared(nodes, others), at_best(nodes, numbers["limits"]))
+            total = sum(node["us"] for node in own)
+            convolved = sum(node["us"] for node in own if node["weights"]) / total
+            shares = (convolved, shared(own, others), at_best(own, numbers["limits"]))
             yield f"| {threads} | {backbone} | {label} | {total:.0f} | " + " | ".join(f"{x:.1%}" for x in shares) + " |"
 
 

@@ -38,18 +38,18 @@ Kernels = dict[str, str]
 
 
 class Counted:
-    """A compiled file that counts the microseconds of each operator."""
+    """A network compiled to count the microseconds of each operator."""
 
-    def __init__(self, file: Path, images: np.ndarray, options: Mapping[str, Any]) -> None:
-        model = openvino.Core().read_model(file)
+    def __init__(self, model: openvino.Model, images: np.ndarray, options: Mapping[str, Any]) -> None:
         model.reshape(list(images.shape))
         compiled = openvino.Core().compile_model(model, "CPU", {**options, "PERF_COUNT": True})
-        self.kernels = dict(map(_kernel, compiled.get_runtime_model().get_ordered_ops()))
+        self.operators: list[Any] = compiled.get_runtime_model().get_ordered_ops()
+        """What runs, in order, as OpenVINO describes it."""
         self._request, self._images = compiled.create_infer_request(), openvino.Tensor(images)
         self._rounds: list[Counter[str]] = []
 
     def call(self) -> None:
-        """A round of calls, the first of them unseen: the operators' sums are kept, as each is a whole number."""
+        """A round of calls, the first of them unseen; sums are kept, as times come in whole microseconds."""
         sums: Counter[str] = Counter()
         self._request.infer(self._images)
         for _ in range(CALLS):
@@ -58,9 +58,18 @@ class Counted:
                 sums[told.node_name] += told.real_time // MICROSECOND
         self._rounds.append(sums)
 
+    def kernels(self) -> Kernels:
+        """The kernel of each operator."""
+        return {told.get_friendly_name(): describe(told)["primitiveType"] for told in self.operators}
+
     def microseconds(self, name: str) -> np.ndarray:
-        """An operator's time in each round, at least one."""
-        return np.maximum(1, [sums[name] for sums in self._rounds])
+        """An operator's time for one call, the mean of each round."""
+        return np.maximum(1, [sums[name] for sums in self._rounds]) / CALLS
+
+
+def describe(operator: Any) -> dict[str, str]:
+    """What OpenVINO says about an operator that it runs."""
+    return {key: str(value.astype(str)) for key, value in operator.get_rt_info().items()}
 
 
 def choose_kernels(file: Path, images: np.ndarray, options: Mapping[str, Any]) -> Kernels:
@@ -71,19 +80,21 @@ def choose_kernels(file: Path, images: np.ndarray, options: Mapping[str, Any]) -
         images: a batch of the size that the file is to be fast for, float32 (N, C, H, W).
         options: what OpenVINO is to compile with.
     """
-    own = Counted(file, images, options)
-    asked = {name: f"jit_{found[1]}" for name, kernel in own.kernels.items() if (found := MATRIX_KERNEL.match(kernel))}
+    own = _counted(file, images, options)
+    kernels = own.kernels()
+    asked = {name: f"jit_{found[1]}" for name, kernel in kernels.items() if (found := MATRIX_KERNEL.match(kernel))}
     if not asked:
         get_logger("openvino").warning("no convolution has kernels to choose from (in float, or on this CPU)")
         return {}
     original = file.read_bytes()
     prefer(file, asked)
     try:
-        other = Counted(file, images, options)
+        other = _counted(file, images, options)
     finally:
         file.write_bytes(original)
     _in_turns(own, other)
-    chosen = {name: kernel for name, kernel in asked.items() if _is_faster(name, other, own)}
+    differ = other.kernels().items() - kernels.items()  # the CPU may have no direct kernel for some of them
+    chosen = {name: asked[name] for name, _ in sorted(differ) if name in asked and _is_faster(name, other, own)}
     if chosen:
         prefer(file, chosen)
     get_logger("openvino").info("kernels timed", batch=len(images), convolutions=len(asked), direct=sorted(chosen))
@@ -112,8 +123,8 @@ def preferred(file: Path) -> Kernels:
     return {name: str(wish.get("value")).removeprefix(ON_CPU) for name, wish in wishes.items() if wish is not None}
 
 
-def _kernel(operator: Any) -> tuple[str, str]:
-    return operator.get_friendly_name(), str(operator.get_rt_info()["primitiveType"].astype(str))
+def _counted(file: Path, images: np.ndarray, options: Mapping[str, Any]) -> Counted:
+    return Counted(openvino.Core().read_model(file), images, options)
 
 
 def _in_turns(*files: Counted) -> None:
@@ -128,6 +139,4 @@ def _in_turns(*files: Counted) -> None:
 
 
 def _is_faster(name: str, other: Counted, own: Counted) -> bool:
-    if other.kernels.get(name) == own.kernels[name]:
-        return False  # the CPU has no such kernel for this convolution
     return bool(np.median(other.microseconds(name) / own.microseconds(name)) < GAIN)
