@@ -21,6 +21,7 @@ def keep_float(graph: GraphProto) -> bool:
     A layer that reads quantized values, and whose result is quantized, ONNX Runtime makes INT8 as it opens the file,
     with one step for the whole weight. That cannot be turned off, since it is also what quantizes the biases of INT8
     layers. But it leaves a layer alone that reads values with more than one step, and so many alike cost nothing.
+    Where there is only one channel, and so one step, an operator that does nothing stands before the layer instead.
 
     Returns:
         Whether there is such a layer.
@@ -45,7 +46,9 @@ def _read_by_channel(layer: NodeProto, weight: TensorProto, graph: GraphProto) -
         value = nodes[-1].output[0]
     names, read = [tensor.name for tensor in grid], f"{layer.name}.dequantized"
     nodes.append(helper.make_node("DequantizeLinear", [value, *names], [read], name=read, axis=axis))
-    layer.input[0] = read
+    if channels == 1:  # joined with nothing: ONNX Runtime keeps that, and it copies the one channel
+        nodes.append(helper.make_node("Concat", [read], [f"{read}.alone"], name=f"{read}.alone", axis=axis))
+    layer.input[0] = nodes[-1].output[0]
     graph.initializer.extend(grid)
     place = list(graph.node).index(layer)
     for node in reversed(nodes):

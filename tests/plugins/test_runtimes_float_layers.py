@@ -12,8 +12,11 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, numpy_helper, parser
 from runtime_kit import implementation, settings_of
+from stage_kit import context
 from test_runtimes_execution import LAYERS, quantized, run_by
+from torch import nn
 
+from pqd_int8 import Int8QatSettings, int8_qat
 from pqd_runtimes.float_layers import keep_float
 
 __all__ = ["run_by"]
@@ -55,12 +58,33 @@ def test_first_and_last_run_in_float_where_they_are_asked_to(runtime: str, run_b
     assert sum(one.macs > 0 and one.integer for one in operators) == LAYERS[NETWORK] - 2
 
 
-def files(model: Any, folder: Path) -> dict[str, Path]:
+@pytest.fixture(scope="module")
+def narrow() -> nn.Module:
+    """A network in INT8 but for a layer that reads a single channel, and one that reads a single value."""
+    torch.manual_seed(0)
+    body: list[nn.Module] = [nn.Conv2d(1, 1, 3), nn.ReLU(), nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 1, 3)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(1, 8), nn.ReLU(), nn.Linear(8, 10)]
+    model = nn.Sequential(*body, nn.ReLU(), *head).eval()
+    settings, around = Int8QatSettings(exclude=("2", "8")), context(epochs=0)
+    return int8_qat.freeze(int8_qat.run(int8_qat.restructure(model, settings, around), settings, around))
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_layer_that_reads_a_single_channel_runs_in_float_where_it_is_asked_to(
+    runtime: str, narrow: nn.Module, tmp_path: Path
+) -> None:
+    file = files(narrow, tmp_path, (1, 8, 8))[runtime]
+    operators = implementation(runtime).execution(file, settings_of(runtime))
+    in_float, in_int8 = ([one.name for one in operators if one.macs and one.integer == integer] for integer in (0, 1))
+    assert (in_float, len(in_int8)) == ((["2", "8"], 3) if runtime == "onnxruntime" else (["2"], 2))
+
+
+def files(model: Any, folder: Path, shape: tuple[int, ...] = (3, 32, 32)) -> dict[str, Path]:
     made = {}
     for runtime in RUNTIMES:
         for part in (runtime, "shared"):
             (folder / part).mkdir(parents=True, exist_ok=True)
-        arguments = (model, torch.zeros(2, 3, 32, 32), folder / runtime, folder / "shared", settings_of(runtime))
+        arguments = (model, torch.zeros(2, *shape), folder / runtime, folder / "shared", settings_of(runtime))
         made[runtime] = implementation(runtime).export(*arguments)
     return made
 
@@ -98,17 +122,17 @@ def steps_of_activations(model: ModelProto) -> set[int]:
     return {stored[step].size for step, zero in grids if stored[zero].dtype == np.uint8}
 
 
-def between_integers(body: str) -> ModelProto:
+def between_integers(body: str, channels: int) -> ModelProto:
     """A float layer that reads and writes quantized values, which a second reader shares."""
-    text = f"""<ir_version: 9, opset_import: ["": 20]> net (float[2,8,6,6] x) => (float y_again, float shared) {{
-        q = QuantizeLinear(x, step, zero)  d = DequantizeLinear(q, step, zero)  {body}
+    text = f"""<ir_version: 9, opset_import: ["": 20]> net (float[2,{channels},6,6] x) =>
+        (float y_again, float shared) {{ q = QuantizeLinear(x, step, zero)  d = DequantizeLinear(q, step, zero)  {body}
         qy = QuantizeLinear(y, step, zero)  y_again = DequantizeLinear(qy, step, zero)  shared = Relu(d) }}"""
     model = parser.parse_model(text)
     for output in model.graph.output:
         output.type.tensor_type.ClearField("shape")
     draw = np.random.default_rng(0).normal
-    values: dict[str, Any] = {"step": np.float32(0.05), "zero": np.uint8(120), "shape": np.array([-1, 8])}
-    shapes = {"conv": (8, 8, 3, 3), "linear": (8, 8), "bias": (8,)}
+    values: dict[str, Any] = {"step": np.float32(0.05), "zero": np.uint8(120), "shape": np.array([-1, channels])}
+    shapes = {"conv": (8, channels, 3, 3), "linear": (channels, 8), "bias": (8,)}
     values |= {name: draw(scale=0.2, size=shape).astype(np.float32) for name, shape in shapes.items()}
     model.graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in values.items())
     return model
@@ -119,14 +143,18 @@ def answers(model: ModelProto, level: onnxruntime.GraphOptimizationLevel, where:
     options.graph_optimization_level, options.optimized_model_filepath = level, str(where)
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    image = np.random.default_rng(1).normal(size=(2, 8, 6, 6)).astype(np.float32)
+    (images,) = session.get_inputs()
+    image = np.random.default_rng(1).normal(size=images.shape).astype(np.float32)
     found: list[np.ndarray] = session.run(None, {"x": image})
     return found
 
 
+@pytest.mark.parametrize("channels", [8, 1])
 @pytest.mark.parametrize("body", BODIES.values(), ids=list(BODIES))
-def test_a_float_layer_behind_moved_values_stays_float_and_computes_the_same(body: str, tmp_path: Path) -> None:
-    file, model = tmp_path / "optimized.onnx", between_integers(body)
+def test_a_float_layer_behind_moved_values_stays_float_and_computes_the_same(
+    body: str, channels: int, tmp_path: Path
+) -> None:
+    file, model = tmp_path / "optimized.onnx", between_integers(body, channels)
     expected = answers(model, LEVELS.ORT_DISABLE_ALL, file)
     assert keep_float(model.graph)
     for level in (LEVELS.ORT_DISABLE_ALL, LEVELS.ORT_ENABLE_ALL):
