@@ -420,7 +420,7 @@ def test_two_runs_have_a_page_which_is_opened(call: Call, host: Host, monkeypatc
     said = call("report", "a", "b", "--open")
     assert said.code == 0, said.err
     assert "asked and run alike" in said.out
-    page = Path("b/compared-with-a/page.html").resolve()
+    [page] = Path("b").resolve().glob("compared-with-a-*/page.html")
     assert said.out.splitlines()[-1] == str(page)
     assert opened == [page.as_uri()]
     assert page.read_text().endswith(" pairs")
@@ -430,8 +430,19 @@ def test_two_runs_are_written_without_being_opened_and_it_is_said_where(call: Ca
     call("run", "spec.json", "--out", "a")
     call("run", "spec.json", "--out", "b")
     host.add("pages", page_record(lambda found: {"page.html": "", "plots/one.svg": ""}))
-    assert "page.html, plots: in b/compared-with-a" in call("report", "a", "b", "--render").out
+    assert "page.html, plots: in b/compared-with-a-" in call("report", "a", "b", "--render").out
     assert json.loads(call("report", "a", "b", "--render", "--json").out)["pairs"]
+
+
+def test_runs_of_one_name_in_different_folders_are_compared_in_different_folders(call: Call, host: Host) -> None:
+    host.add("pages", page_record(lambda found: {"page.html": found.a}))
+    for run in ("a", "monday/a", "tuesday/a"):
+        call("run", "spec.json", "--out", run)
+    for _ in range(2):
+        for day in ("monday", "tuesday"):
+            assert call("report", f"{day}/a", "a", "--render").code == 0
+    pages = {page.read_text() for page in Path("a").glob("compared-with-a-*/page.html")}
+    assert pages == {"monday/a", "tuesday/a"}
 
 
 def test_a_page_of_two_runs_that_cannot_be_made_is_told(call: Call, host: Host) -> None:

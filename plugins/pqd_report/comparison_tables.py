@@ -16,14 +16,14 @@ LONGEST = 300
 def difference_table(found: Comparison) -> Table:
     """What was not asked for alike, or not on the same machine with the same versions."""
     rows = [[Shown(one.where), _value(one.a), _value(one.b)] for one in found.differences]
-    return Table("What is not the same", ["where", "first", "second"], rows)
+    return Table("In the spec, the machine and its versions", ["where", "first", "second"], rows)
 
 
 def _value(value: Any) -> Shown:
     if value is None:
         return Shown("not there", mark="off")
     text = value if isinstance(value, str) else json.dumps(value)
-    return Shown(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
+    return Shown(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...", mark="text")
 
 
 def pair_table(found: Comparison) -> Table:

@@ -17,6 +17,7 @@ from pqd_core import Comparison, Report
 from pqd_report import comparison_tables, plot_tables, tables
 from pqd_report.figures import Figure, comparison_figures, figures, stages_of
 from pqd_report.names import Letters, letters
+from pqd_report.plots import changes
 from pqd_report.plots.theme import THEMES
 from pqd_report.reproduce import commands, environment, spec_yaml
 
@@ -63,6 +64,7 @@ def render_comparison(found: Comparison) -> dict[str, str]:
         version=version("pqd"),
         found=found,
         figures=drawn,
+        unchanged=changes.unchanged(found),
         differences=comparison_tables.difference_table(found),
         pairs=comparison_tables.pair_table(found),
     )

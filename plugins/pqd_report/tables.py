@@ -23,7 +23,7 @@ class Shown:
     note: str = ""
     sort: float | str = ""
     mark: str = ""
-    """A word for its look: `best`, `off`, `missing`."""
+    """A word for its look: `best`, `off`, `missing`, `text`."""
 
 
 @frozen
@@ -186,9 +186,9 @@ def goal_tables(report: Report) -> Iterator[tuple[str, str, Table]]:
     for outcome in report.analysis.goals:
         drop = outcome.max_accuracy_drop
         images = outcome.judged_on.replace("_", " on ", 1).replace("validation", "held-out images")
-        allowed = "" if drop is None else f" with at most {drop * 100:.2f} points of {images} lost"
+        allowed = "" if drop is None else f" that costs at most {drop * 100:.2f} points of {images}"
         where = f" on {outcome.runtime}" if outcome.runtime else ""
-        asked = f"Best {short_metric(outcome.metric)}{allowed}{where}"
+        asked = f"Best {short_metric(outcome.metric)}{where}{allowed}"
         winner, even = outcome.winner, outcome.as_good
         value = f", {quantity(winner.value, outcome.unit)}" if winner and winner.value is not None else ""
         won = f"{in_arrows(winner.pipeline)}{value}" if winner else "no pipeline meets it"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import webbrowser
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -35,7 +36,7 @@ def show(run: Path, opened: bool, rendered: bool, as_json: bool) -> None:
 def show_both(a: Path, b: Path, opened: bool, rendered: bool, as_json: bool) -> None:
     """Two runs side by side, on the terminal and, if that was asked, as the forms that plugins bring."""
     one, other = read_report(a), read_report(b)
-    found, folder = compare_runs(one, other), other.folder / f"compared-with-{one.folder.resolve().name}"
+    found, folder = compare_runs(one, other), other.folder / _folder_of_both(one.folder.resolve())
     page = folder / _page_name("comparison", lambda record: record.compare) if opened else None
     if opened or rendered:
         paths.make_folder(folder, "run folder")
@@ -47,6 +48,11 @@ def show_both(a: Path, b: Path, opened: bool, rendered: bool, as_json: bool) -> 
         _open(page)
     elif rendered:
         typer.echo(f"{', '.join(sorted(file.name for file in folder.iterdir()))}: in {folder}", err=as_json)
+
+
+def _folder_of_both(one: Path) -> str:
+    """A name for this first run alone: runs in other folders may be called like it."""
+    return f"compared-with-{one.name}-{hashlib.sha256(str(one).encode()).hexdigest()[:6]}"
 
 
 def _page_name(of: str, can: Callable[[Any], Any]) -> str:

@@ -15,17 +15,43 @@ HEIGHT = 20
 """Of a pipeline's line, in pixels."""
 
 
+Changes = list[tuple[Sequence[str], Estimate]]
+"""The change of each pipeline."""
+
+
 def panels(found: Comparison, letters: Letters) -> Iterator[tuple[str, str, Spec]]:
-    """(metric, runtime, plot) of each metric of which something is known in both runs."""
-    places = dict.fromkeys((pair.metric, pair.runtime) for pair in found.pairs)
-    for metric, runtime in places:
-        known = [
-            _point(pair.pipeline, pair.change, letters)
-            for pair in found.pairs
-            if (pair.metric, pair.runtime) == (metric, runtime) and pair.change
-        ]
-        if known:
+    """(metric, runtime, plot) of each metric that is not the same in both runs."""
+    for (metric, runtime), changes in _by_place(found).items():
+        if not _are_none(changes):
+            known = [_point(pipeline, change, letters) for pipeline, change in changes]
             yield metric, runtime, _draw(known, f"change of {short_metric(metric)} on {runtime}")
+
+
+def unchanged(found: Comparison) -> list[str]:
+    """What is the same in both runs, to the last digit, in every pipeline and seed: metrics and their runtimes."""
+    runtimes: dict[str, list[str]] = {}
+    for (metric, runtime), changes in _by_place(found).items():
+        if _are_none(changes):
+            runtimes.setdefault(short_metric(metric), []).append(runtime)
+    places: dict[str, list[str]] = {}
+    for metric, where in runtimes.items():
+        places.setdefault(" and ".join(where), []).append(metric)
+    return [f"{', '.join(metrics)} on {where}" for where, metrics in places.items()]
+
+
+def _by_place(found: Comparison) -> dict[tuple[str, str], Changes]:
+    places: dict[tuple[str, str], Changes] = {}
+    for pair in found.pairs:
+        if pair.change:
+            places.setdefault((pair.metric, pair.runtime), []).append((pair.pipeline, pair.change))
+    return places
+
+
+def _are_none(changes: Changes) -> bool:
+    return all(
+        {change.value, change.student_low, change.student_high} <= {0.0 if change.kind == "difference" else 1.0, None}
+        for _, change in changes
+    )
 
 
 def _point(pipeline: Sequence[str], change: Estimate, letters: Letters) -> dict[str, Any]:

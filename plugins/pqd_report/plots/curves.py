@@ -128,7 +128,7 @@ def _marks(base: alt.Chart, letters: Letters) -> alt.Chart:
     """A mark at each epoch, in the shape of its stage."""
     shapes = alt.Shape("stage:N", scale=alt.Scale(domain=letters.stages), **LEGEND)
     told = [alt.Tooltip("pipeline:N"), alt.Tooltip("epoch:Q"), alt.Tooltip("value:Q", format=".4g")]
-    drawn: alt.Chart = base.mark_point(size=26, filled=True, opacity=1, clip=True, aria=False).encode(
+    drawn: alt.Chart = base.mark_point(size=26, filled=True, opacity=1, aria=False).encode(
         color=alt.condition(BASELINE, alt.value(GREY), _colour(letters)),
         shape=alt.condition(BASELINE, alt.value("circle"), shapes),
         tooltip=told,

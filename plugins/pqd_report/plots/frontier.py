@@ -15,6 +15,8 @@ LARGEST_AREA = 620
 NEAR, LINE = 0.12, 0.04
 """Labels at latencies this near, as a share of the plot, are kept one line apart, also as a share."""
 SCALE = alt.Scale(zero=False, padding=22)
+ROOM = 0.1
+"""Above and below the marks, as a share of what they span."""
 DISCS = "discs"
 STANDINGS = {"frontier": "best trade", "tied": "dominated, within the noise", "dominated": "dominated"}
 
@@ -62,7 +64,7 @@ def _point(summary: Summary, letters: Letters) -> dict[str, Any] | None:
         "accuracy": accuracy,
         "latency": latency,
         "size": size,
-        **_ends("accuracy", accuracy, cells[0].spread if cells[0] else None),
+        **_accuracy_ends(accuracy, cells[0].spread if cells[0] else None),
         **_ends("latency", latency, cells[1].spread if cells[1] else None),
         "open": standing != "frontier",
         **{f"{name} is": text for name, text in told.items()},
@@ -72,6 +74,23 @@ def _point(summary: Summary, letters: Letters) -> dict[str, Any] | None:
 
 def _ends(name: str, mean: float, spread: float | None) -> dict[str, float]:
     return {f"{name}_low": mean - (spread or 0), f"{name}_high": mean + (spread or 0)}
+
+
+def _accuracy_ends(mean: float, spread: float | None) -> dict[str, float]:
+    return {name: _within(end, mean) for name, end in _ends("accuracy", mean, spread).items()}
+
+
+def _within(end: float, *known: float) -> float:
+    """`end`, but no share above all or below nothing where what is `known` are shares."""
+    return min(max(end, 0.0), 1.0) if all(0 <= share <= 1 for share in known) else end
+
+
+def _accuracies(found: list[dict[str, Any]]) -> alt.Scale:
+    """An axis with room for the marks, which ends where accuracy does."""
+    ends = [point[end] for point in found for end in ("accuracy_low", "accuracy_high")]
+    room = ROOM * (max(ends) - min(ends)) or ROOM * ROOM
+    low, high = _within(min(ends) - room, *ends), _within(max(ends) + room, *ends)
+    return alt.Scale(domain=[low, high], nice=True, zero=False)
 
 
 def _number(summary: Summary, name: str) -> str:
@@ -88,7 +107,7 @@ def draw(report: Report, letters: Letters, runtime: str) -> Spec | None:
     spread_labels(found)
     base = alt.Chart().encode(
         x=alt.X("latency:Q", title="latency (ms)", axis=alt.Axis(tickCount=5), scale=SCALE),
-        y=alt.Y("accuracy:Q", title="accuracy", axis=alt.Axis(tickCount=6, format=".1%"), scale=SCALE),
+        y=alt.Y("accuracy:Q", title="accuracy", axis=alt.Axis(tickCount=6, format=".1%"), scale=_accuracies(found)),
     )
     across = base.mark_rule(opacity=0.45, aria=False).encode(x="latency_low:Q", x2="latency_high:Q")
     up = base.mark_rule(opacity=0.45, aria=False).encode(y="accuracy_low:Q", y2="accuracy_high:Q")

@@ -16,6 +16,8 @@ from pqd_report.plots.theme import Spec, inline
 
 HEIGHT = 15
 """Of a layer's row, in pixels."""
+MOST_TITLES = 20
+"""Of more columns than a phone has room for, not each has its title."""
 
 
 @frozen
@@ -81,13 +83,14 @@ def draw(report: Report, kind: Kind, letters: Letters) -> Spec | None:
     if not found:
         return None
     layers, pipelines = (list(dict.fromkeys(cell[key] for cell in found)) for key in ("layer", "short"))
+    titles = alt.Axis(labelAngle=-60, orient="top", grid=False, labelOverlap=len(pipelines) > MOST_TITLES)
     legend = alt.Legend(orient="bottom", format=kind.format, gradientLength=180)
     drawn = (
         alt.Chart(inline(found))
         .mark_rect(stroke="transparent")
         .encode(
-            x=alt.X("short:N", sort=pipelines, title=None, axis=alt.Axis(labelAngle=-60, orient="top", grid=False)),
-            y=alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(grid=False, labelLimit=120, labelOverlap=False)),
+            x=alt.X("short:N", sort=pipelines, title=None, axis=titles),
+            y=alt.Y("layer:N", sort=layers, title=None, axis=alt.Axis(grid=False, labelLimit=160, labelOverlap=False)),
             color=alt.Color("value:Q", title=None, scale=kind.scale, legend=legend),
             description=alt.Description("told:N"),
             tooltip=["layer:N", "pipeline:N", alt.Tooltip("value:Q", title=kind.title, format=kind.format)],
