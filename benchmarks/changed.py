@@ -12,7 +12,6 @@ moved at random; and with biases as they are, not in the whole units in which in
 from __future__ import annotations
 
 import copy
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from torch import Tensor, fx, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from benchmarks.sweep import jittered
 from pqd_core import run
 from pqd_core.artifact import Store
 from pqd_core.batches import eval_batches
@@ -39,9 +39,6 @@ from pqd_int8.fake_quant import ActivationFakeQuant
 from pqd_int8.quantizer import LAYERS
 
 ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "plugins")]
-from sweep_kit import jittered  # noqa: E402
-
 SPEC = Path(__file__).parent / "specs" / "changed-resnet20.yaml"
 BATCH = 250
 APART = 0.02

@@ -3,7 +3,7 @@
     python benchmarks/int8_sweep.py [MODEL ...]     runs these (all if none is named) and adds them to the result
     python benchmarks/int8_sweep.py --table         prints the result as the table of docs/int8.md
 
-The work is that of `tests/plugins/sweep_kit.py`, which the test of the sweep does too: small images, few training
+The work is that of `benchmarks/sweep.py`, which the test of the sweep does too: small images, few training
 steps. The times are those of a whole passage, for orientation; other work may have run beside it.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import warnings
 from datetime import UTC, datetime
@@ -22,9 +21,7 @@ import torch
 from attrs import asdict
 from evidence import RESULTS, write_result
 
-ROOT = Path(__file__).parent.parent
-sys.path[:0] = [str(ROOT / "tests" / "plugins")]
-from sweep_kit import FAMILIES, Family, sweep  # noqa: E402
+from benchmarks.sweep import FAMILIES, Family, sweep
 
 NAME = "int8_sweep"
 HEAD = "| family | model | images | INT8 layers | INT8 itself | last bits | ONNX Runtime | OpenVINO | seconds |"

@@ -12,7 +12,9 @@ import torch
 from torch import nn
 
 from pqd_core import Arrays, Augmentation, Data, DataInfo, StageContext
+from pqd_core.facts import FACTS
 from pqd_core.host.log import get_logger
+from pqd_core.model import Facts
 
 INFO = DataInfo("random", (3, 32, 32), 10, (0.5,) * 3, (0.25,) * 3, Augmentation())
 
@@ -37,19 +39,23 @@ def random_images(count: int, seed: int = 0) -> Data:
     return Data(INFO, split, split)
 
 
-def make_context(data: Data, epochs: int = 0, seed: int = 0) -> StageContext:
-    """What the core hands a stage, for stages that ask for nothing but data."""
+def make_context(
+    data: Data, epochs: int = 0, seed: int = 0, facts: Facts | None = None, baseline: nn.Module | None = None
+) -> StageContext:
+    """What the core hands a stage, with the evidence for `facts` and the trained `baseline` if it asks for them."""
     return StageContext(
         epochs=epochs,
         seed=seed,
         device=torch.device("cpu"),
-        info=INFO,
-        example=torch.zeros(2, *INFO.shape),
+        info=data.info,
+        example=torch.zeros(2, *data.info.shape),
         log=get_logger("benchmark"),
         progress=lambda _: None,
         open_data=lambda: data,
-        baseline=_no_network,
+        baseline=(lambda: baseline) if baseline is not None else _no_network,
         build=_no_network,
+        known_facts=FACTS,
+        facts=facts or {},
     )
 
 

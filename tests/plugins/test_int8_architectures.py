@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sweep_kit import FAMILIES, Family, sweep
+
+from benchmarks.sweep import FAMILIES, Family, sweep
 
 QUICK = ("squeezenet1_1",)
 """What the default tests take; the others take minutes together."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sweep_kit import FAMILIES
+
+from benchmarks.sweep import FAMILIES
 
 PAGE = Path(__file__).parent.parent.parent / "docs/int8.md"
 

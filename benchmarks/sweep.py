@@ -1,4 +1,7 @@
-"""One of each of torchvision's classification families through the whole pipeline and both runtimes."""
+"""One of each of torchvision's classification families through the whole pipeline and both runtimes.
+
+Other benchmarks and the test of the sweep import it as `benchmarks.sweep`.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from attrs import field, frozen
-from stage_kit import context
 from torch import Tensor, nn
 from torchao.quantization.pt2e import FakeQuantizeBase
 
+from benchmarks.networks import make_context
 from pqd_core import Arrays, Data, DataInfo, Training, fit
 from pqd_distill import LogitKdSettings, logit_kd
 from pqd_int8 import Int8QatSettings, int8_qat
@@ -108,12 +111,12 @@ def sweep(family: Family, folder: Path) -> Outcome:
     settings = TorchvisionModel(name=family.model, kwargs=family.kwargs)
     model = torchvision_model.build(settings, data.info)
     enliven(model, normalized(data.train))
-    model = fit(model, context(epochs=LEARNING_STEPS, data=data), LEARNING)
+    model = fit(model, make_context(data, epochs=LEARNING_STEPS), LEARNING)
     images = normalized(data.test)
     parameters = sum(p.numel() for p in model.parameters())
     teacher, facts = copy.deepcopy(model), {}
     for stage, stage_settings in STAGES:
-        around = context(epochs=1, facts=facts, teacher=teacher, data=data)
+        around = make_context(data, epochs=1, facts=facts, baseline=teacher)
         model = stage.run(stage.restructure(model, stage_settings, around), stage_settings, around)
         facts = around.facts
     with torch.no_grad():
