@@ -26,7 +26,7 @@ PLACEMENTS = ("OMP_PROC_BIND", "OMP_PLACES", "OMP_DYNAMIC", "OMP_THREAD_LIMIT", 
 """What a person has set for other programs, and what would move or take away threads."""
 DURING = {
     "look": "opening the file",
-    "work": "telling what it runs",
+    "work": "a look at what it runs",
     "open": "opening the file",
     "warm": "warm-up",
     "turn": "a timed turn",

@@ -77,7 +77,7 @@ def test_images_of_a_persons_own_have_a_shape_too(files: Path, bench: Callable[.
     ("stranger", "reason"),
     [
         ("OfFixedSizes", "it takes images of any size, and its runtime tells only what it runs of a file with sizes"),
-        ("Crashing", "its process exited with status 3 during telling what it runs"),
+        ("Crashing", "its process exited with status 3 during a look at what it runs"),
     ],
 )
 def test_a_runtime_that_cannot_tell_has_its_files_timed_all_the_same(
