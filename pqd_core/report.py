@@ -114,12 +114,12 @@ def read_report(run: Path) -> Report:
     Raises:
         PqdError: there is none, or it cannot be read; exit code 2.
     """
-    file = run / REPORT if run.is_dir() else run
+    file = run
     try:
+        file = run / REPORT if run.is_dir() else run
         if file.stat().st_size > REPORT_LIMIT_BYTES:
             raise ValueError("too large")
-        raw = json.loads(file.read_bytes(), parse_constant=no_constant)
-        report = Report.model_validate(_brought_up_to_date(raw))
+        report = Report.model_validate(_brought_up_to_date(json.loads(file.read_bytes(), parse_constant=no_constant)))
         check_foreign(report)
     except OSError as error:
         raise _unreadable(file, error.strerror or str(error), "give the folder of a finished run") from error

@@ -139,6 +139,43 @@ def test_two_plugins_with_one_command_are_both_listed_by_their_full_names(call: 
     assert "balance:weigh" in said
     assert call("weigh", "apple").code == 2
     assert call("balance:weigh", "apple").out == "apple weighed\n"
+    assert "No such command 'weigh'; write scale:weigh or balance:weigh" in call("weigh", "apple").err
+
+
+def test_a_command_that_is_not_there_gets_the_near_ones_and_the_suspects(call: Call, host: Host) -> None:
+    add_command(host)
+    assert "No such command 'wiegh'; did you mean weigh?" in call("wiegh").err
+    assert "No such command 'rnu'; did you mean run?" in call("rnu").err
+    host.suspects.append("balance")
+    assert "(plugins that failed to load: balance; see pqd plugins -v)" in call("wiegh").err
+    assert "No such option: --wiegh" in call("--wiegh").err
+
+
+LONG = 300 * "a"
+"""No file can have this name; to ask for it is refused, as it is to look into a folder of somebody else's."""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", LONG + ".yaml"],
+        ["plan", "spec.json", "--set", f"baseline.checkpoint={LONG}"],
+        ["plan", "spec.json", "--store", LONG],
+        ["run", "spec.json", "--out", LONG],
+        ["report", LONG],
+        ["report", ".", LONG],
+        ["weigh", LONG],
+    ],
+)
+def test_a_path_that_the_system_refuses_is_told_without_a_traceback(
+    call: Call, host: Host, arguments: list[str]
+) -> None:
+    add_command(host, load=lambda file: sys.stdout.write(str(Path(file).stat())))
+    call("run", "spec.json", "--out", ".")
+    said = call(*arguments)
+    assert said.code in (1, 2)
+    assert "File name too long" in said.err.splitlines()[-1]
+    assert "Traceback" not in said.err
 
 
 # --- run

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from errno import EACCES, ENAMETOOLONG, EPERM
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +13,7 @@ import typer
 
 from pqd_core import __version__
 from pqd_core.host.commands import Commands
-from pqd_core.host.errors import Interrupted, PqdError
+from pqd_core.host.errors import Interrupted, PqdError, Problem
 
 
 class _Commands(Commands):
@@ -175,9 +176,16 @@ def main() -> None:
             typer.echo(f"pqd: {problem}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        from pqd_core.host.paths import FULL, store_error
-
-        if error.errno not in FULL:
-            raise
-        typer.echo(f"pqd: {store_error(Path(error.filename or 'the disk'), error)}", err=True)
+        typer.echo(f"pqd: {_refused(error)}", err=True)
         sys.exit(1)
+
+
+def _refused(error: OSError) -> PqdError:
+    """What the operating system refuses, told to a person; anything else is no refusal, and is raised again."""
+    from pqd_core.host.paths import FULL, store_error
+
+    if error.errno in FULL:
+        return store_error(Path(error.filename or "the disk"), error)
+    if error.errno not in (EACCES, EPERM, ENAMETOOLONG):
+        raise error
+    return PqdError(Problem(str(error.filename or "a file"), error.strerror or str(error), "correct the path"))

@@ -8,7 +8,7 @@ import typer
 import typer.core
 import typer.main
 
-from pqd_core.host.errors import PluginError, Problem
+from pqd_core.host.errors import PluginError, Problem, did_you_mean
 from pqd_core.host.registry import Owned, UnknownName
 from pqd_core.records import CommandDef, resolve
 
@@ -33,6 +33,17 @@ class Commands(typer.core.TyperGroup):
             return _Brought(default_host().registry("command").find(cmd_name))
         except UnknownName:
             return None
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that is called; of one that there is not, which are near, and who may have brought it."""
+        from pqd_core.host.plugins import default_host
+
+        if args[0].startswith("-") or self.get_command(ctx, args[0]):
+            return super().resolve_command(ctx, args)
+        names = self.list_commands(ctx)
+        full = [name for name in names if name.endswith(f":{args[0]}")]
+        hint = f"write {' or '.join(full)}" if full else did_you_mean(args[0], names)
+        return ctx.fail(f"No such command '{args[0]}'; {hint}{default_host().registry('command').suspicion}")
 
 
 class _Brought(typer.core.TyperCommand):

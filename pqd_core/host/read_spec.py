@@ -67,6 +67,8 @@ def parse_spec(raw: Mapping[str, Any], host: Host | None = None) -> Spec:
         return Spec.model_validate(raw, context={"host": host or default_host()})
     except ValidationError as error:
         raise SpecError(*to_problems(error, Spec)) from None
+    except OSError as error:  # what pydantic asks of a path, and the system does not answer
+        raise SpecError(Problem(str(error.filename), f"cannot be read: {error.strerror}")) from None
 
 
 class _NoDuplicates(yaml.SafeLoader):

@@ -62,10 +62,13 @@ class Registry(Generic[R]):
         return Problem("", f"{len(found)} plugins bring a {self.noun} of this name", f"write {names}")
 
     def _unknown(self, name: str) -> Problem:
-        hint = did_you_mean(name, list(self.names()))
-        if self.suspects:
-            hint += f" (plugins that failed to load: {', '.join(self.suspects)}; see pqd plugins -v)"
-        return Problem("", f"unknown {self.noun} '{name}'", hint)
+        return Problem("", f"unknown {self.noun} '{name}'", did_you_mean(name, list(self.names())) + self.suspicion)
+
+    @property
+    def suspicion(self) -> str:
+        """What to add where a name is not found: who may have brought it; nothing if all plugins were loaded."""
+        failed = ", ".join(self.suspects)
+        return f" (plugins that failed to load: {failed}; see pqd plugins -v)" if failed else ""
 
     def names(self) -> Iterator[str]:
         """All names that `find` accepts as they are."""
