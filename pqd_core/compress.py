@@ -19,6 +19,7 @@ from pqd_core.run import run
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from pqd_core.goals import Goal
     from pqd_core.spec import Spec
 
 STAGES = ("magnitude", "int8-qat", "logit-kd")
@@ -70,11 +71,8 @@ def compress(
     with quiet_neighbours():
         asked = _ask(model, train_data, test_data, {"stages": [*stages], "name": name, "goals": [goal], **spec}, host)
         report = _run(asked, out, store, host, show_progress)
-        try:
-            best = report.best(asked.goals[0].metric, _allowed(goal), asked.goals[0].runtime)
-        except PqdError:  # the report says how far each pipeline misses the goal
-            return Compressed(report, None, None)
-        return Compressed(report, best, _frozen(asked, best.step, store, host))
+        best = _best(report, asked.goals)
+        return Compressed(report, best, _frozen(asked, best.step, store, host) if best else None)
 
 
 def _ask(model: nn.Module, train: Any, test: Any, spec: Mapping[str, Any], host: Host) -> Spec:
@@ -119,9 +117,15 @@ def _run(asked: Spec, out: Path | str | None, store: Path | str | None, host: Ho
         return run(asked, out, store=store, host=host, progress=bar)
 
 
-def _allowed(goal: Mapping[str, Any]) -> float:
-    drop = goal.get("max_accuracy_drop", goal.get("max-accuracy-drop"))
-    return 1.0 if drop is None else float(drop)
+def _best(report: Report, goals: Sequence[Goal]) -> Row | None:
+    """The winner under the first goal; None if there is none, and the report says how far each pipeline misses it."""
+    if not goals:
+        return None
+    metric, drop, runtime = goals[0].metric, goals[0].max_accuracy_drop, goals[0].runtime
+    try:
+        return report.best(metric, 1.0 if drop is None else drop, runtime)
+    except PqdError:
+        return None
 
 
 def _frozen(asked: Spec, key: str, store: Path | str | None, host: Host) -> nn.Module | None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, TensorDataset
 
-from pqd_core import Compressed, PqdError, compress
+from pqd_core import Compressed, PqdError, Report, compress
 from pqd_core.host.errors import DataError, PlanError, SpecError
 from pqd_core.host.own_data import own_dataset
 from pqd_core.host.own_network import own_backbone
@@ -100,6 +100,16 @@ def test_a_goal_that_nobody_reaches_gives_the_report_and_no_network(press: Any) 
     reached = [row for row in found.report.rows if row.value("accuracy") >= found.report.rows[0].value("accuracy")]
     assert (found.best is None) == (not reached)
     assert found.report.rows
+
+
+def test_the_best_is_that_of_the_first_goal_in_whatever_form_it_came(press: Any, monkeypatch: Any) -> None:
+    asked, best = list[tuple[Any, ...]](), Report.best
+    monkeypatch.setattr(Report, "best", lambda report, *wanted: (asked.append(wanted), best(report, *wanted))[1])
+    goal = {"metric": "size", "max-accuracy-drop": 0.25, "runtime": "light"}
+    assert press(ToyNet(1, 3), goals=[goal, SMALLER]).best is not None
+    assert press(ToyNet(1, 3), goal={"metric": "size"}).best is not None
+    assert press(ToyNet(1, 3), goals=[]).best is None
+    assert asked == [("size_bytes", 0.25, "light"), ("size_bytes", 1.0, None)]
 
 
 def test_the_same_request_is_not_computed_again_and_another_network_or_data_is(press: Any) -> None:
