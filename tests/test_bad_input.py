@@ -78,8 +78,13 @@ def refused(bench: Bench, exit_code: int = USAGE, **changes: Any) -> str:
         ({"baseline": {"epochs": 1.5}}, "baseline.epochs: .* integer"),
         ({"baseline": {"optimizer": "adam"}}, "baseline.optimizer: .*'sgd' or 'adamw'"),
         ({"dataset": {"use": "npz"}}, "dataset.npz.path: field required"),
-        ({"dataset": {"use": "npz", "path": "nowhere.npz"}}, "dataset.npz.path: path does not point to a file"),
-        ({"baseline": {"checkpoint": "nowhere.pt"}}, "baseline.checkpoint: path does not point to a file"),
+        (
+            {"dataset": {"use": "npz", "path": "no.npz"}},
+            "npz.path: path does not point to a file: no.npz, looked for in /",
+        ),
+        ({"dataset": {"use": "npz", "path": None}}, "dataset.npz.path: expected the path of a file or folder"),
+        ({"baseline": {"checkpoint": "/no.pt"}}, "baseline.checkpoint: path does not point to a file: /no.pt$"),
+        ({"stages": {"use": "magnitude"}}, r"stages: expected a list; write \[{'use': 'magnitude'}\]"),
         ({"device": "cuda"}, "device: no CUDA device is here; write 'auto' or 'cpu'"),
     ],
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -10,7 +11,12 @@ from pydantic_core import ErrorDetails
 
 from pqd_core.host.errors import Problem, did_you_mean
 
-PLAINLY = {"tuple_type": "expected a list", "model_type": "expected a mapping of keys to values"}
+PLAINLY = {
+    "tuple_type": "expected a list",
+    "model_type": "expected a mapping of keys to values",
+    "path_type": "expected the path of a file or folder",
+    "path_not_file": "path does not point to a file",
+}
 """For a type of pydantic's errors, what a person who writes YAML calls it."""
 
 
@@ -22,14 +28,22 @@ def unknown_keys_named(error: ValidationError, model: type[BaseModel]) -> list[E
             *path, key = problem["loc"]
             problem["type"] = "unknown_key"
             problem["msg"] = f"unknown key; {did_you_mean(str(key), _keys_at(model, path))}"
-        problem["msg"] = PLAINLY.get(problem["type"], problem["msg"]) + _as_a_list(problem)
+        problem["msg"] = PLAINLY.get(problem["type"], problem["msg"]) + _what_next(problem)
     return details
 
 
-def _as_a_list(problem: ErrorDetails) -> str:
-    """How to write one thing where a list is expected."""
+def _what_next(problem: ErrorDetails) -> str:
+    """How to write one thing where a list is expected; where a file was looked for."""
     given = problem["input"]
-    return f"; write [{given}]" if problem["type"] == "tuple_type" and isinstance(given, str | int | float) else ""
+    if problem["type"] == "tuple_type" and (isinstance(given, str | int | float) or _is_entry(given)):
+        return f"; write [{given}]"
+    if problem["type"] == "path_not_file":
+        return f": {given}" + ("" if Path(given).is_absolute() else f", looked for in {Path.cwd()}")
+    return ""
+
+
+def _is_entry(given: object) -> bool:
+    return isinstance(given, Mapping) and "use" in given
 
 
 def to_problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]:
