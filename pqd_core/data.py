@@ -195,4 +195,6 @@ def _problems(split: Split | None, part: str, info: DataInfo, task: Task) -> lis
     if tuple(shape) != info.shape:
         problems.append(Problem(where, f"images are {tuple(shape)}, expected {info.shape}"))
     hint = "number the classes from 0 without gaps, or name the task that the labels are for"
+    if task is not CLASSIFICATION:
+        hint = "give the labels that this task asks for, or leave 'task' out where each image has one class"
     return problems + [Problem(where, what, hint) for what in task.check(labels_of(split), info.num_classes)]

@@ -72,7 +72,7 @@ def run(
 
 def _alone() -> None:
     """This is the only process of the run: under a launcher of several, each would wait for the others' locks."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if os.environ.get("WORLD_SIZE", "1") not in ("", "0", "1"):
         what = "a run is one process; it cannot be started by a launcher of several yet"
         raise PqdError(Problem("WORLD_SIZE", what, "start pqd by itself"))
 

@@ -8,7 +8,7 @@ import torch
 from attrs import evolve
 from bench import Bench
 
-from pqd_core import Arrays, Data, DataError, DataInfo, stratified_subset, take
+from pqd_core import Arrays, Classification, Data, DataError, DataInfo, stratified_subset, take
 from pqd_core.data import MapDataset, Subset, check_data, hold_out, labels_of
 from pqd_core.testing.toys import BlobSettings, ToyBlobs
 
@@ -139,6 +139,15 @@ def test_all_splits_are_checked_and_told_at_once() -> None:
         "dataset.d.validation",
         "dataset.d.test",
     ]
+
+
+def test_labels_that_a_task_cannot_take_are_told_what_to_do_about_that_task() -> None:
+    class Never(Classification):
+        def check(self, targets: np.ndarray, outputs: int) -> list[str]:
+            return ["labels of no kind"]
+
+    with pytest.raises(DataError, match="labels of no kind; give the labels that this task asks for, or leave 'task'"):
+        check_data(Data(INFO, arrays(9), arrays(9)), Never())
 
 
 @pytest.mark.parametrize("labels", [[], [0, 1, 9]])

@@ -635,7 +635,10 @@ def _damage(file: Path, how: str) -> None:
     file.write_bytes(data if how == "flip" else data[: len(data) // 2])
 
 
-def test_a_run_that_a_launcher_starts_several_times_is_refused(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
+@pytest.mark.parametrize("world", ["2", "many"])
+def test_a_run_that_a_launcher_starts_several_times_is_refused(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, world: str
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", world)
     with pytest.raises(PqdError, match="a run is one process"):
         bench.run()

@@ -85,4 +85,5 @@ class _Warnings:
 
     def __call__(self, event: EventDict) -> None:
         if event["level"] == "warning":
-            self.console.print(f"[yellow]warning[/yellow] {escape(event['event'])}", highlight=False)
+            text = f"[yellow]warning[/yellow] {escape(event['event'])}"
+            self.console.print(text, highlight=False, soft_wrap=not self.console.is_terminal)
