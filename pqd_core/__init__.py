@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from pqd_core.artifact import Artifact
     from pqd_core.batches import Batch, eval_batches
     from pqd_core.compress import Compressed, compress
     from pqd_core.data import Arrays, Augmentation, Data, DataInfo, Split, stratified_subset, take
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from pqd_core.host.rows import Row, StepRecord
     from pqd_core.host.words import quantity, short_metric
     from pqd_core.measure import MeasureContext, Measurement, Measurer
-    from pqd_core.plan import Plan
+    from pqd_core.plan import Plan, Step
     from pqd_core.records import (
         BackboneDef,
         CheckupDef,
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Analysis",
     "Arrays",
+    "Artifact",
     "Augmentation",
     "BackboneDef",
     "BackboneEntry",
@@ -104,6 +106,7 @@ __all__ = [
     "Stage",
     "StageContext",
     "StageDef",
+    "Step",
     "StepRecord",
     "Summary",
     "Task",
@@ -126,6 +129,7 @@ __all__ = [
     "task_loss",
 ]
 _MODULES = {
+    "artifact": ["Artifact"],
     "host.analysis": ["Analysis"],
     "host.analysis.changes": ["Estimate"],
     "host.analysis.effects": ["Effect"],
@@ -148,7 +152,7 @@ _MODULES = {
     "host.plugins": ["installed"],
     "measure": ["MeasureContext", "Measurement", "Measurer"],
     "host.environment": ["describe_cpu"],
-    "plan": ["Plan"],
+    "plan": ["Plan", "Step"],
     "records": [
         "BackboneDef",
         "CheckupDef",

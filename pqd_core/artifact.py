@@ -55,6 +55,7 @@ class Artifact:
     key: str
     folder: Path
     about: Mapping[str, Any] = field(repr=False)
+    """What its manifest says of it: the step's `history` (the training curve), `seconds`, `epochs`, `facts`, ..."""
 
     def tensors(self, name: str) -> dict[str, Tensor]:
         """The tensors of one safetensors file, on the CPU."""

@@ -219,6 +219,15 @@ def test_every_component_says_what_it_is_in_one_line(bundled: Host) -> None:
             assert "\n" not in owned.record.summary, owned.full_name
 
 
+def test_what_observers_are_told_has_public_types() -> None:
+    hooks = [
+        hook for name, hook in vars(hookspecs).items() if name.startswith("pqd_step_") or name == "pqd_run_finished"
+    ]
+    told = {str(kind) for hook in hooks for name, kind in hook.__annotations__.items() if name != "return"}
+    assert told - {"BaseException", "bool"} <= set(pqd_core.__all__)
+    assert {"Step", "Artifact", "Report"} <= told
+
+
 def test_every_public_name_is_there_and_says_what_it_is() -> None:
     for name in pqd_core.__all__:
         thing: Any = getattr(pqd_core, name)

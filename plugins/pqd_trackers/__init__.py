@@ -14,28 +14,28 @@ from typing import TYPE_CHECKING, Any
 from pqd_core import PqdError, Problem, hookimpl
 
 if TYPE_CHECKING:
-    from pqd_core import Report
+    from pqd_core import Artifact, Report, Step
 
 VARIABLES = {"mlflow": "PQD_MLFLOW", "tensorboard": "PQD_TENSORBOARD"}
 """The environment variable that switches a tracker on, by the library it needs."""
 
 
 @hookimpl
-def pqd_step_started(step: Any) -> None:
+def pqd_step_started(step: Step) -> None:
     """A step is running from now on."""
     for tracker, place in _switched_on():
         tracker.step_started(step, place)
 
 
 @hookimpl
-def pqd_step_finished(step: Any, artifact: Any, reused: bool) -> None:
+def pqd_step_finished(step: Step, artifact: Artifact, reused: bool) -> None:
     """The training curve of the step is known, also when it was run earlier."""
     for tracker, place in _switched_on():
         tracker.step_finished(step, artifact, reused, place)
 
 
 @hookimpl
-def pqd_step_failed(step: Any, error: BaseException) -> None:
+def pqd_step_failed(step: Step, error: BaseException) -> None:
     """The step has failed, and why."""
     for tracker, place in _switched_on():
         tracker.step_failed(step, error, place)

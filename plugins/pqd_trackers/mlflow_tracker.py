@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import time
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from pqd_trackers import told
+
+if TYPE_CHECKING:
+    from pqd_core import Artifact, Report, Step
 
 EXPERIMENT = "pqd"
 KEY = "pqd.step"
@@ -21,13 +24,13 @@ DEFAULT = "default"
 LONGEST_PARAMETER = 500
 
 
-def step_started(step: Any, place: str) -> None:
+def step_started(step: Step, place: str) -> None:
     """A run for the step is there, and running."""
     client, run = _client(place), _run(step, place)
     client.update_run(run, status="RUNNING")
 
 
-def step_finished(step: Any, artifact: Any, reused: bool, place: str) -> None:
+def step_finished(step: Step, artifact: Artifact, reused: bool, place: str) -> None:
     """The run holds the training curve and has finished; one that was complete before stays as it is."""
     client, run = _client(place), _run(step, place)
     if client.get_run(run).info.status == "FINISHED":
@@ -37,14 +40,14 @@ def step_finished(step: Any, artifact: Any, reused: bool, place: str) -> None:
     client.set_terminated(run, "FINISHED")
 
 
-def step_failed(step: Any, error: BaseException, place: str) -> None:
+def step_failed(step: Step, error: BaseException, place: str) -> None:
     """The run has failed, and says why."""
     client, run = _client(place), _run(step, place)
     client.set_tag(run, "pqd.error", f"{type(error).__name__}: {error}"[:LONGEST_PARAMETER])
     client.set_terminated(run, "FAILED")
 
 
-def run_finished(report: Any, place: str) -> None:
+def run_finished(report: Report, place: str) -> None:
     """Each run has the numbers of the files that came from its step, and the last one the whole report."""
     client, run = _client(place), None
     for row in report.rows:
@@ -73,7 +76,7 @@ def _find(key: str, place: str) -> str | None:
     return str(found[0].info.run_id) if found else None
 
 
-def _run(step: Any, place: str) -> str:
+def _run(step: Step, place: str) -> str:
     """The run of a step, made if there is none."""
     if found := _find(step.key, place):
         return found

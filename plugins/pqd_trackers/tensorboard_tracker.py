@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from torch.utils.tensorboard import SummaryWriter
 
 from pqd_trackers import told
 
+if TYPE_CHECKING:
+    from pqd_core import Artifact, Report, Step
+
 FOLDERS: dict[str, str] = {}
 """The folder's name of each step of this run, by the step's key."""
 
 
-def step_started(step: Any, place: str) -> None:
+def step_started(step: Step, place: str) -> None:
     """Nothing to show yet."""
 
 
-def step_finished(step: Any, artifact: Any, reused: bool, place: str) -> None:
+def step_finished(step: Step, artifact: Artifact, reused: bool, place: str) -> None:
     """The folder holds the settings and the training curve; one that was complete before stays as it is."""
     FOLDERS[step.key] = told.title(step)
     if not (Path(place) / FOLDERS[step.key]).is_dir():
@@ -27,13 +30,13 @@ def step_finished(step: Any, artifact: Any, reused: bool, place: str) -> None:
         _write(step.key, place, scalars, {"settings": table})
 
 
-def step_failed(step: Any, error: BaseException, place: str) -> None:
+def step_failed(step: Step, error: BaseException, place: str) -> None:
     """The reason is there to read."""
     FOLDERS[step.key] = told.title(step)
     _write(step.key, place, [], {"error": f"{type(error).__name__}: {error}"})
 
 
-def run_finished(report: Any, place: str) -> None:
+def run_finished(report: Report, place: str) -> None:
     """Each folder has the numbers of the files that came from its step, and the last one the whole report's table."""
     for row in report.rows:
         _write(row.step, place, [(name, value, 0) for name, value in told.numbers(row).items()], {})
