@@ -44,6 +44,7 @@ BATCH = 250
 APART = 0.02
 """Steps of the logits: above what float sums are known to, below what one value rounded otherwise does."""
 Answers = np.ndarray
+Asking = Callable[[Step, RunContext], Iterator[tuple[str, Answers]]]
 
 
 class InDouble(fx.Interpreter):
@@ -93,6 +94,11 @@ def all_answers(step: Step, context: RunContext) -> Iterator[tuple[str, Answers]
     yield "in double precision", answers(lambda images: InDouble(model).run(images), context)
     yield "last bits", answers(lambda images: jittered(model, images), context)
     yield "biases not rounded", answers(with_float_biases(model), context)
+    yield from deployed_answers(step, context)
+
+
+def deployed_answers(step: Step, context: RunContext) -> Iterator[tuple[str, Answers]]:
+    """Those of each runtime's file."""
     for runtime in context.spec.runtimes or ():
         deployed = context.store.find("deployed", deployment_key(step, runtime, context.threads))
         assert deployed is not None
@@ -102,11 +108,11 @@ def all_answers(step: Step, context: RunContext) -> Iterator[tuple[str, Answers]
         session.close()
 
 
-def compared(step: Step, context: RunContext) -> dict[str, Any]:
+def compared(step: Step, context: RunContext, ask: Asking = all_answers) -> dict[str, Any]:
     """Accuracy and changed predictions of each, with the exact 95 % interval of their share."""
     labels = np.concatenate([batch.targets for batch in eval_batches(context.test, context.info, BATCH)])
     found, simulated = {}, None
-    for name, given in all_answers(step, context):
+    for name, given in ask(step, context):
         simulated = given if simulated is None else simulated
         error = abs(given - simulated) / (np.ptp(simulated) / 255)
         changed = int((given.argmax(1) != simulated.argmax(1)).sum())
@@ -123,16 +129,16 @@ def compared(step: Step, context: RunContext) -> dict[str, Any]:
     return found
 
 
-def main() -> None:
-    """Run the spec if its steps are not in the store, and compare."""
-    spec = read_spec(SPEC)
-    run(spec, ROOT / "local" / "changed")
+def study(spec_file: Path, name: str, ask: Asking = all_answers) -> None:
+    """Run the spec if its steps are not in the store, compare, and keep it as `results/NAME.json`."""
+    spec = read_spec(spec_file)
+    run(spec, ROOT / "local" / name)
     context = RunContext(build_plan(spec), Store(paths.default_store()))
     torch.set_num_threads(context.threads)
     last = [step for step in context.plan.steps if len(step.pipeline) == len(spec.stages)]
-    numbers = {f"seed {step.seed}": compared(step, context) for step in last}
-    write_result("changed", numbers, threads=context.threads, seeds=list(spec.seeds))
+    numbers = {f"seed {step.seed}": compared(step, context, ask) for step in last}
+    write_result(name, numbers, threads=context.threads, seeds=list(spec.seeds))
 
 
 if __name__ == "__main__":
-    main()
+    study(SPEC, "changed")

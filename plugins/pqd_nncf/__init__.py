@@ -56,7 +56,7 @@ def pqd_stages() -> Iterable[StageDef]:
         needs=("trainable", "plain-modules"),
         gives=("fake-quant",),
         ends=("plain-modules",),
-        version="2",
+        version="3",
         load="pqd_nncf.nncf_int8",
     )
 

@@ -1,11 +1,13 @@
 """From a network with NNCF's quantizers to a graph with int8 weights and explicit quantize and dequantize operators.
 
 The same form as every other quantizing stage gives, so each runtime that takes one takes the other. Nothing changes
-what is computed, but for the order of sums.
+what is computed, but for the order of sums and the rounding of biases, which `round_biases` puts ahead.
 """
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from typing import Any
 
 import torch
@@ -15,7 +17,7 @@ from torch.fx import GraphModule, Node
 
 from pqd_core import FakeQuantizer, PqdError, Problem
 from pqd_nncf import HERE
-from pqd_nncf.layers import store_layers
+from pqd_nncf.layers import Layer, store_layers
 
 Q = torch.ops.quantized_decomposed
 A = torch.ops.aten
@@ -69,22 +71,41 @@ class OnChannelGrid(nn.Module):
 
 
 def integer_graph(model: nn.Module, example: Tensor) -> GraphModule:
-    """The graph of `model`, in eval mode: int8 weights, batch norms folded in, uint8 activations.
+    """The graph of `model`, in eval mode: int8 weights, batch norms folded in, uint8 activations, whole biases.
 
     Raises:
         PqdError: the network cannot be traced for a free batch size.
     """
+    graph, _ = _in_integers(model, example)
+    graph.graph.eliminate_dead_code()
+    graph.delete_all_unused_submodules()
+    graph.recompile()
+    return graph
+
+
+@torch.no_grad()
+def round_biases(model: nn.Module, example: Tensor) -> None:
+    """The biases of layers, or of their batch norms, are such that the graph of integers will find them whole.
+
+    Integer runtimes round them, which moves every output of a channel alike; so the network that was trained answers
+    like its file. A parameter that several layers share stays as it is: it would have several units.
+    """
+    _, layers = _in_integers(copy.deepcopy(model).cpu(), example.cpu())
+    shared = Counter(layer.offset for layer in layers)
+    for layer in layers:
+        if layer.offset is not None and layer.moved is not None and shared[layer.offset] == 1:
+            offset = model.get_parameter(layer.offset)
+            offset.add_(layer.moved.to(offset.device))
+
+
+def _in_integers(model: nn.Module, example: Tensor) -> tuple[GraphModule, list[Layer]]:
     for name, part in list(model.named_modules()):
         if isinstance(part, FakeQuantizer):
             model.set_submodule(name, on_grid(part))
     graph = _traced(model.eval(), example)
     drop_dropouts(graph)
-    store_layers(graph)
     quantize_moves(graph)
-    graph.graph.eliminate_dead_code()
-    graph.delete_all_unused_submodules()
-    graph.recompile()
-    return graph
+    return graph, store_layers(graph)
 
 
 @torch.no_grad()

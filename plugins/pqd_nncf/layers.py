@@ -34,11 +34,18 @@ class Layer:
     bias: Tensor | None
     name: str
     """Of the weight, without `.weight`."""
+    offset: str | None
+    """What the bias is moved by: the parameter that is the layer's bias, or its batch norm's; None if there is none."""
+    moved: Tensor | None = None
+    """How far rounding has moved the bias."""
 
 
 @torch.no_grad()
-def store_layers(model: GraphModule) -> None:
-    """Each rounded weight is a stored int8 tensor, and each batch norm that such a layer can take up is gone."""
+def store_layers(model: GraphModule) -> list[Layer]:
+    """Each rounded weight is a stored int8 tensor, and each batch norm that such a layer can take up is gone.
+
+    The layers are given back as they were stored.
+    """
     weights = model.graph.find_nodes(op="call_function", target=Q.dequantize_per_channel.default)
     layers = [layer for weight in weights if (layer := _layer(model, weight))]  # all are read before one is written
     taken: set[str] = set()
@@ -46,8 +53,10 @@ def store_layers(model: GraphModule) -> None:
         if norm := _norm_behind(layer):
             _fold(model, layer, norm)
         _leave_room_for_bias(layer)
+        _round_bias(layer)
         _store(model, layer, taken)
     model.recompile()
+    return layers
 
 
 def _layer(model: GraphModule, weight: Any) -> Layer | None:
@@ -64,7 +73,11 @@ def _layer(model: GraphModule, weight: Any) -> Layer | None:
     bias = reader.args[2] if reader.target in FOLDING and len(reader.args) > 2 else None
     name = str(source.target).removesuffix(".weight")
     stored = _tensor(model, bias) if isinstance(bias, Node) else None
-    return Layer(reader, weight, integers, steps.clone(), int(axis), stored, name)
+    return Layer(reader, weight, integers, steps.clone(), int(axis), stored, name, _name(bias))
+
+
+def _name(parameter: Any) -> str | None:
+    return str(parameter.target) if isinstance(parameter, Node) else None
 
 
 def _tensor(model: GraphModule, node: Any) -> Tensor:
@@ -96,6 +109,7 @@ def _fold(model: GraphModule, layer: Layer, norm: Any) -> None:
     layer.steps = layer.steps * factor.abs()
     offset = (0 if shift is None else shift) - mean * factor
     layer.bias = offset if layer.bias is None else offset + layer.bias * factor
+    layer.offset = _name(norm.args[2])
     norm.replace_all_uses_with(layer.node)
     model.graph.erase_node(norm)
 
@@ -106,15 +120,28 @@ def _leave_room_for_bias(layer: Layer) -> None:
     That is the fate of channels that training has all but switched off: next to their bias the weights count for
     nothing, and they round to zero.
     """
-    source = layer.node.args[0]
     least = torch.full_like(layer.steps, SMALLEST_STEP)
-    rounded = isinstance(source, Node) and source.target is Q.dequantize_per_tensor.default
-    if layer.bias is not None and layer.axis == 0 and rounded:
-        least = torch.maximum(least, layer.bias.abs() / (float(source.args[1]) * LARGEST_BIAS))
+    if layer.bias is not None and (step := _input_step(layer)):
+        least = torch.maximum(least, layer.bias.abs() / (step * LARGEST_BIAS))
     share = (layer.steps / torch.maximum(layer.steps, least)).view(-1, *[1] * (layer.integers.dim() - 1))
     if (share < 1).any() and layer.axis == 0:
         layer.integers = (layer.integers * share).round().to(torch.int8)
     layer.steps = torch.maximum(layer.steps, least)
+
+
+def _round_bias(layer: Layer) -> None:
+    """The bias is a whole number of (input step * weight step), as which integer runtimes add it."""
+    if layer.bias is not None and (step := _input_step(layer)):
+        units = layer.steps.double() * step
+        rounded = ((layer.bias.double() / units).round() * units).float()
+        layer.bias, layer.moved = rounded, rounded - layer.bias
+
+
+def _input_step(layer: Layer) -> float | None:
+    """That of the grid on which a layer with a step for each of its outputs is fed."""
+    source = layer.node.args[0]
+    rounded = isinstance(source, Node) and source.target is Q.dequantize_per_tensor.default
+    return float(source.args[1]) if rounded and layer.axis == 0 else None
 
 
 def _store(model: GraphModule, layer: Layer, taken: set[str]) -> None:

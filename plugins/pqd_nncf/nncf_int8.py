@@ -17,7 +17,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pqd_core import FakeQuantizer, StageContext, fit
 from pqd_nncf import NncfInt8Settings
-from pqd_nncf.integers import integer_graph
+from pqd_nncf.integers import integer_graph, round_biases
 from pqd_nncf.library import quiet_nncf
 from pqd_nncf.placement import read_placement
 from pqd_nncf.quantize import calibrated, chained, place
@@ -50,7 +50,9 @@ def run(model: nn.Module, settings: NncfInt8Settings, context: StageContext) -> 
     """Ranges are set from training images, then trained with the weights; no epochs: post-training quantization."""
     with quiet_nncf(context) as nncf:
         model.load_state_dict(calibrated(model, settings, context, nncf).state_dict())
-    return fit(model, context, settings.training, on_step=[settle_statistics(model, settings.freeze_at)])
+    model = fit(model, context, settings.training, on_step=[settle_statistics(model, settings.freeze_at)])
+    round_biases(model, vars(model)[EXAMPLE])
+    return model
 
 
 def freeze(model: nn.Module) -> nn.Module:

@@ -21,6 +21,7 @@ from pqd_core.facts import probe_fake_quant, probe_plain_modules, probe_sparse
 from pqd_core.plan import build_plan
 from pqd_distill import LogitKdSettings, logit_kd
 from pqd_nncf import NncfInt8Settings, missing_tools, nncf_int8
+from pqd_nncf.integers import round_biases
 from pqd_prune import MagnitudeSettings, magnitude
 
 if MISSING := list(missing_tools()):
@@ -141,10 +142,20 @@ def test_a_range_that_begins_almost_at_zero_rounds_as_the_runtime_will() -> None
     model = nncf_int8.restructure(network(), BRIEFLY, around)
     [low] = [p for name, p in model.named_parameters() if name.endswith("stem/2/relu/0__0.0.input_low")]
     low.data.fill_(-0.4 / 255)
+    round_biases(model, around.example)
     with torch.no_grad():
         expected = model(images(160))
         deployed = nncf_int8.freeze(model)(images(160))
     assert (deployed - expected).abs().median() < 1e-6
+
+
+def test_the_trained_network_has_the_biases_of_its_file() -> None:
+    around = context(epochs=1)
+    model = nncf_int8.run(nncf_int8.restructure(network(), BRIEFLY, around), BRIEFLY, around).eval()
+    offsets = {name: tensor.detach().clone() for name, tensor in model.named_parameters() if name.endswith(".bias")}
+    round_biases(model, around.example)
+    moved = [(model.get_parameter(name) - offset).abs().max() for name, offset in offsets.items()]
+    assert max(moved) < 1e-6
 
 
 def test_nncf_neither_prints_nor_reports_nor_changes_the_process(capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,10 +14,11 @@ import pqd_nncf
 from pqd_core import PqdError, Spec
 from pqd_core.plan import build_plan
 from pqd_nncf import missing_tools
-from pqd_nncf.integers import OnChannelGrid, OnTensorGrid, integer_graph
+from pqd_nncf.integers import OnChannelGrid, OnTensorGrid, integer_graph, round_biases
 from pqd_nncf.placement import LARGEST_BYTES, Placement, placement_of, read_placement
 
 Q = torch.ops.quantized_decomposed
+LAYERS = (torch.ops.aten.conv2d.default, torch.ops.aten.linear.default)
 QUANTIZER = {
     "hook_names_in_model": ["pre_hooks.conv/conv2d/0__1.0"],
     "module_path": "nncf.torch.quantization.layers",
@@ -133,6 +134,7 @@ class Rounded(nn.Module):
             self.norm.weight.copy_(torch.tensor([1.0, -0.5, 0.0, 2.0]))
             self.norm.running_mean.normal_()
             self.norm.bias.fill_(0.1)
+            self.again.bias.zero_()  # the same number in the units of both calls
 
     def forward(self, x: Tensor) -> Tensor:
         x = nn.functional.conv2d(self.grids[0](x), self.weights[0](self.conv.weight), padding=1)
@@ -153,9 +155,23 @@ def graph() -> torch.fx.GraphModule:
 
 
 @torch.no_grad()
-def test_the_graph_of_integers_computes_what_the_network_did(graph: torch.fx.GraphModule) -> None:
-    expected = Rounded().eval()(images(64))
-    assert (graph(images(64)) - expected).abs().max() < 1e-4
+def test_the_graph_of_integers_computes_what_the_network_with_whole_biases_did(graph: torch.fx.GraphModule) -> None:
+    network = Rounded().eval()
+    before = network(images(64))
+    round_biases(network, torch.zeros(2, 1, 8, 8))
+    assert (graph(images(64)) - network(images(64))).abs().max() < 1e-6
+    assert (graph(images(64)) - before).abs().max() > 1e-5
+
+
+def test_every_bias_is_a_whole_number_of_products_of_steps(graph: torch.fx.GraphModule) -> None:
+    layers = [node for target in LAYERS for node in graph.graph.find_nodes(op="call_function", target=target)]
+    assert len(layers) == 4
+    for layer in layers:
+        source, weight, bias = layer.args[:3]
+        steps = graph.get_buffer(weight.args[1].target).double() * source.args[1]
+        whole = graph.get_parameter(bias.target).double() / steps
+        assert (whole - whole.round()).abs().max() < 1e-3 * whole.abs().max().clamp(min=1)
+        assert (whole - whole.round()).abs().median() < 1e-2
 
 
 def test_every_weight_is_stored_as_int8_under_its_own_name(graph: torch.fx.GraphModule) -> None:
