@@ -185,16 +185,17 @@ def grid(low: Tensor, high: Tensor, symmetric: bool) -> tuple[Tensor, Tensor]:
 
 
 def zero_points(low: Tensor, high: Tensor, step: Tensor, symmetric: bool) -> Tensor:
-    """The zero point of each range for a step that may be wider than it needs; what is to spare lies at both ends.
+    """The zero point of each range for a step that may be wider than it needs.
 
-    A range that begins or ends at zero keeps that end.
+    It is the middle one, 128, for a range of both signs that fits there: OpenVINO makes signed integers of such values,
+    whose zero is 0, and has no zero point to subtract. A range that begins or ends at zero keeps that end.
     """
     low, high = low.clamp(max=0), high.clamp(min=0)
-    if symmetric:
-        return torch.where(low < 0, 128, 0)
-    spare = (_steps_between(low, high) - (high - low) / step).clamp(min=0) / 2
-    below = torch.where(low == 0, 0, torch.where(high == 0, 255, -low / step + spare))
-    return below.round().clamp(0, 255)
+    fits = (low >= -128.5 * step) & (high <= 127.5 * step)
+    nearest = torch.where(high == 0, 255, (-low / step).round())
+    middle = torch.where((low < 0) & (high > 0) & fits, 128, nearest)
+    chosen = torch.full_like(middle, 128) if symmetric else middle
+    return torch.where(low < 0, chosen, 0).clamp(0, 255)
 
 
 def _steps_between(low: Tensor, high: Tensor) -> Tensor:

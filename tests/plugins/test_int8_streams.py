@@ -176,7 +176,11 @@ def test_a_wider_step_leaves_no_end_of_the_range_outside(low: float, high: float
         assert 0 <= points[0] <= points[1] <= 255
 
 
-def test_what_is_to_spare_lies_at_both_ends() -> None:
-    low, high = torch.tensor([-1.0]), torch.tensor([3.0])
-    below, above = (zero_points(low, high, torch.tensor(step), symmetric=False) for step in (0.1, 0.2))
-    assert [int(zero) for zero in (below, above)] == [117, 122]  # 10 + (254.5 - 40) / 2 and 5 + (254.5 - 20) / 2
+@pytest.mark.parametrize(
+    ("low", "high", "zero"),
+    [(-1.0, 3.0, 128), (-12.8, 12.7, 128), (-3.0, 20.0, 30), (-20.0, 3.0, 200), (0.0, 3.0, 0), (-3.0, 0.0, 255)],
+    ids=["room", "no-more", "high", "low", "never-negative", "never-positive"],
+)
+def test_zero_is_in_the_middle_where_a_range_of_both_signs_fits(low: float, high: float, zero: int) -> None:
+    ends = torch.tensor([low]), torch.tensor([high])
+    assert int(zero_points(*ends, torch.tensor(0.1), symmetric=False)) == zero
