@@ -7,7 +7,6 @@ from onnx import GraphProto, NodeProto, TensorProto, helper, numpy_helper
 
 from pqd_runtimes.onnx_graph import layer_weights
 
-LARGEST_BIAS = 2**30
 ALMOST_ZERO = 1e-30
 """OpenVINO puts a padding with zeros back into the pool that follows."""
 IMAGE_RANK, IMAGE_AXES = 4, {2, 3}
@@ -34,43 +33,6 @@ def use_global_pools(graph: GraphProto) -> None:
 def attribute(node: NodeProto, name: str, default: int) -> int:
     """An integer attribute of `node`."""
     return next((int(found.i) for found in node.attribute if found.name == name), default)
-
-
-def use_integer_bias(graph: GraphProto) -> None:
-    """The bias of a quantized classifier is int32, in units of its products.
-
-    ONNX Runtime does so itself where a layer's output is quantized. Where it is not, it keeps the layer in float
-    because of its float bias, and dequantizes the weight anew on every call.
-    """
-    makers = {output: node for node in graph.node for output in node.output}
-    stored = {tensor.name: tensor for tensor in graph.initializer}
-    layer = makers.get(graph.output[0].name)
-    if layer is None or layer.op_type != "Gemm" or len(layer.input) < 3 or layer.input[2] not in stored:
-        return
-    sources = [makers[name] for name in layer.input[:2] if name in makers]
-    if [source.op_type for source in sources] != ["DequantizeLinear"] * 2:
-        return
-    bias = stored[layer.input[2]]
-    steps = np.multiply(*(numpy_helper.to_array(stored[source.input[1]]) for source in sources))
-    if quantized := _quantized_bias(numpy_helper.to_array(bias), steps, bias.name):
-        graph.initializer.remove(bias)
-        graph.initializer.extend(quantized)
-        graph.node.insert(list(graph.node).index(layer), _dequantize(layer, [part.name for part in quantized]))
-
-
-def _quantized_bias(bias: np.ndarray, step: np.ndarray, name: str) -> list[TensorProto]:
-    """The bias in whole steps, the steps, and zero points; nothing if int32 has no room left for a sum of products."""
-    step = np.broadcast_to(step, bias.shape).astype(np.float32)
-    whole = np.rint(bias.astype(np.float64) / step)
-    if np.abs(whole).max() >= LARGEST_BIAS:
-        return []
-    parts = {"quantized": whole.astype(np.int32), "scale": step, "zero_point": np.zeros(bias.shape, np.int32)}
-    return [numpy_helper.from_array(array, f"{name}.{part}") for part, array in parts.items()]
-
-
-def _dequantize(layer: NodeProto, inputs: list[str]) -> NodeProto:
-    layer.input[2] = f"{layer.input[2]}.dequantized"
-    return helper.make_node("DequantizeLinear", inputs, [layer.input[2]], name=layer.input[2], axis=0)
 
 
 def scale_channels(graph: GraphProto) -> None:

@@ -15,7 +15,8 @@ import numpy as np
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from pqd_runtimes.kernels import use_global_pools, use_integer_bias
+from pqd_runtimes.kernels import use_global_pools
+from pqd_runtimes.linear_layers import use_integer_bias
 from pqd_runtimes.onnx_bytes import MATRIX, serialized
 from pqd_runtimes.onnx_graph import layer_weights
 from pqd_runtimes.translation import translated

@@ -13,6 +13,7 @@ import onnxruntime
 from pqd_core import Operator
 from pqd_runtimes import OnnxRuntimeSettings, onnx_graph
 from pqd_runtimes.float_layers import keep_float
+from pqd_runtimes.linear_layers import part_relus
 from pqd_runtimes.onnx_bytes import serialized
 from pqd_runtimes.onnx_graph import images_of, read_onnx, weights
 from pqd_runtimes.refusals import EXPORT_AGAIN, told_as
@@ -27,12 +28,13 @@ ERRORS_ONLY = 3
 
 
 def export(model: nn.Module, example: Tensor, folder: Path, shared: Path, settings: OnnxRuntimeSettings) -> Path:
-    """`folder/model.onnx`, a copy of the ONNX file in `shared` in which float layers stay float."""
+    """`folder/model.onnx`, a copy of the ONNX file in `shared` in which layers run in what they are stored in."""
     from pqd_runtimes.onnx_file import onnx_file  # a process that only runs a file needs no torch
 
     source, file = onnx_file(model, example, shared), folder / "model.onnx"
     proto = onnx.load_model(source)
-    if keep_float(proto.graph):
+    rewrites = [keep_float(proto.graph), part_relus(proto.graph)]
+    if any(rewrites):
         file.write_bytes(serialized(proto))
     else:
         shutil.copyfile(source, file)

@@ -12,7 +12,7 @@ import pytest
 import torch
 from onnx import ModelProto, TensorProto, numpy_helper, parser
 from runtime_kit import implementation, settings_of
-from stage_kit import context
+from stage_kit import context, images
 from test_runtimes_execution import LAYERS, quantized, run_by
 from torch import nn
 
@@ -77,6 +77,29 @@ def test_a_layer_that_reads_a_single_channel_runs_in_float_where_it_is_asked_to(
     operators = implementation(runtime).execution(file, settings_of(runtime))
     in_float, in_int8 = ([one.name for one in operators if one.macs and one.integer == integer] for integer in (0, 1))
     assert (in_float, len(in_int8)) == ((["2", "8"], 3) if runtime == "onnxruntime" else (["2"], 2))
+
+
+AFTER = {"a float layer": nn.ReLU(), "a float layer behind a tanh": nn.Tanh(), "what has no integer kernel": nn.GELU()}
+"""What reads a linear layer's values before they are on a grid again."""
+
+
+@pytest.mark.parametrize("after", AFTER)
+def test_a_linear_layer_in_front_of_what_computes_in_float_runs_on_integers(after: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    body = [nn.Conv2d(1, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 32), AFTER[after]]
+    model = nn.Sequential(*body, nn.Linear(32, 10)).eval()
+    around, excluded = context(epochs=0), ("6",) if "layer" in after else ()
+    settings = Int8QatSettings(exclude=excluded)
+    int8 = int8_qat.freeze(int8_qat.run(int8_qat.restructure(model, settings, around), settings, around))
+    made = files(int8, tmp_path, (1, 8, 8))
+    ran = implementation("onnxruntime").execution(made["onnxruntime"], settings_of("onnxruntime"))
+    assert {one.name for one in ran if one.macs and not one.integer} == set(excluded)
+    batch = images(64)
+    for runtime, file in made.items():
+        found = implementation(runtime).open_session(file, 1, settings_of(runtime))(batch.numpy())
+        with torch.no_grad():
+            expected = int8(batch).numpy()
+        assert np.abs(found - expected).max() < 0.5 * np.ptp(expected) / 255, runtime
 
 
 def files(model: Any, folder: Path, shape: tuple[int, ...] = (3, 32, 32)) -> dict[str, Path]:
