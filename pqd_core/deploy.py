@@ -96,13 +96,20 @@ class Deployed:
     """A deployed file, where it came from, and how far it is from the model it came from."""
 
     pipeline: tuple[str, ...]
+    """Names of the stages in their order; empty for the dense baseline."""
     seed: int
     step_key: str
+    """Content key of the step whose model was exported."""
     runtime: str
+    """The runtime's short name."""
     file: Path
+    """What the runtime opens; it lies in `folder`."""
     folder: Path
+    """Everything that belongs to the file, in the store: to read, not to change."""
     settings: Any
+    """The runtime's settings."""
     parity: Parity
+    """How far the file's outputs are from the model's."""
     key: str
     """Content key of the deployment."""
     place: Path = Path()

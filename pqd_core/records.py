@@ -105,7 +105,7 @@ class DatasetDef(ComponentDef):
 
 @frozen(kw_only=True)
 class StageDef(ComponentDef):
-    """A step that turns a model into a model; its implementation follows `pqd_core.stage.Stage`."""
+    """A step from model to model, as `pqd_core.Stage` says; `needs`, `gives`, `ends` and `keeps` name facts."""
 
     kind: str = field(validator=matches_re(NAME))
     """`prune`, `quantize`, `distill`, ...: a free word for people; the core never branches on it."""
@@ -131,7 +131,7 @@ class StageDef(ComponentDef):
 
 @frozen(kw_only=True)
 class RuntimeDef(ComponentDef):
-    """Where a model is deployed; its implementation follows `pqd_core.deploy.Runtime`."""
+    """Where a model is deployed; its implementation follows `pqd_core.Runtime`."""
 
     requires: tuple[str, ...] = ()
     """Names of distributions whose versions are part of a deployment's identity."""
@@ -144,7 +144,7 @@ class RuntimeDef(ComponentDef):
 
 @frozen(kw_only=True)
 class MeasurerDef(ComponentDef):
-    """What turns deployed files into numbers; its implementation follows `pqd_core.measure.Measurer`."""
+    """What turns deployed files into numbers; its implementation follows `pqd_core.Measurer`."""
 
     metrics: tuple[MetricDef, ...] = field(validator=min_len(1))
     together: bool = False
@@ -153,7 +153,7 @@ class MeasurerDef(ComponentDef):
 
 @frozen(kw_only=True)
 class TaskDef(ComponentDef):
-    """What outputs mean; its implementation is a function of the settings that gives a `pqd_core.task.Task`."""
+    """What outputs mean; its implementation is a function of the settings that gives a `pqd_core.Task`."""
 
 
 @frozen(kw_only=True)

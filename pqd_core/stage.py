@@ -49,9 +49,13 @@ class StageContext:
     """What a stage is handed besides the model and its settings."""
 
     epochs: int
+    """Epochs that `fit` trains for; 0 if the stage gets none."""
     seed: int
+    """Of the run; torch's random state was set from it before the stage began."""
     device: torch.device
+    """Where to train; the model comes and goes on the CPU."""
     info: DataInfo
+    """Shape of the images, number of outputs, normalization."""
     example: Tensor
     """A batch (2, C, H, W) of normalized float32 zeros on the CPU, for tracing."""
     log: FilteringBoundLogger

@@ -16,6 +16,9 @@ def register_stage(**record: Any) -> Callable[[T], T]:
     """A decorator that makes a class with `restructure`, `run` and `freeze` a stage of this process.
 
     Takes the fields of `StageDef` except `load`; decorating again under the same name replaces the stage.
+
+    Raises:
+        TypeError, ValueError: a field is unknown or wrong, or clashes with what is installed.
     """
 
     def register(implementation: T) -> T:
