@@ -85,6 +85,11 @@ def refused(bench: Bench, exit_code: int = USAGE, **changes: Any) -> str:
         ({"dataset": {"use": "npz", "path": None}}, "dataset.npz.path: expected the path of a file or folder"),
         ({"baseline": {"checkpoint": "/no.pt"}}, "baseline.checkpoint: path does not point to a file: /no.pt$"),
         ({"stages": {"use": "magnitude"}}, r"stages: expected a list; write \[{'use': 'magnitude'}\]"),
+        ({"stages": 13 * ["magnitude"]}, "stages: list should have at most 12 items, not 13"),
+        (
+            {"backbone": {"use": "python", "target": "net"}},
+            "'net' names no callable; write module:callable or path/to/f",
+        ),
         ({"device": "cuda"}, "device: no CUDA device is here; write 'auto' or 'cpu'"),
     ],
 )

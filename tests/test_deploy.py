@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bench import Bench
 from light import Light
+from safetensors.torch import save_file
 
 from pqd_core import RuntimeDef, Settings
 from pqd_core.artifact import Store
@@ -16,6 +17,7 @@ from pqd_core.host.estimate import estimate
 from pqd_core.host.parity import Parity, disagrees
 from pqd_core.plan import build_plan
 from pqd_core.report import Report
+from pqd_core.testing.toys import ToyNet
 
 
 class Wrapped:
@@ -100,6 +102,18 @@ def test_few_images_do_not_refuse_a_file_by_chance(images: int, changed: int, li
 def test_a_file_that_answers_no_numbers_is_refused(deploying: Any, value: float) -> None:
     report = deploying(Wrapped(answer=lambda logits: np.full_like(logits, value)))
     assert "predicts another class than its model for 100.0%" in report.problems[0]
+
+
+def test_a_network_that_has_diverged_is_told_as_such_and_not_as_a_file_that_disagrees(
+    deploying: Any, tmp_path: Path
+) -> None:
+    state = {
+        name: value * (np.nan if value.is_floating_point() else 1) for name, value in ToyNet(1, 3).state_dict().items()
+    }
+    save_file(state, tmp_path / "diverged.safetensors")
+    report = deploying(Wrapped(), baseline={"checkpoint": str(tmp_path / "diverged.safetensors")}, max_disagreement=1)
+    (problem,) = report.problems
+    assert "the network's own outputs are not finite; train with a lower learning rate" in problem
 
 
 def test_a_session_is_closed_when_it_fails(deploying: Any) -> None:

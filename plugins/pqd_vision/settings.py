@@ -5,12 +5,16 @@ In a content key, where data lies stands for nothing: the fingerprint says what 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, FilePath, JsonValue, PlainSerializer, SerializationInfo
+from pydantic import AfterValidator, BeforeValidator, Field, FilePath, JsonValue, PlainSerializer, SerializationInfo
 
 from pqd_core import Settings
+
+TARGET = r"^[^:]+:[A-Za-z_][\w.]*$"
+TARGETS = "module:callable or path/to/file.py:callable"
 
 
 def _absent_from_key(value: Any, info: SerializationInfo) -> Any:
@@ -24,6 +28,12 @@ def _name_in_key(target: str, info: SerializationInfo) -> str:
     return target.rpartition("/")[2] if (info.context or {}).get("for") == "key" else target
 
 
+def _names_a_callable(target: str) -> str:
+    if not re.fullmatch(TARGET, target):
+        raise ValueError(f"'{target}' names no callable; write {TARGETS}")
+    return target
+
+
 def _expand_home(value: Any) -> Any:
     return Path(value).expanduser() if isinstance(value, str | Path) else value
 
@@ -31,7 +41,7 @@ def _expand_home(value: Any) -> Any:
 OutsideKey = PlainSerializer(_absent_from_key)
 Folder = Annotated[Path, BeforeValidator(_expand_home), OutsideKey]
 ExistingFile = Annotated[FilePath, BeforeValidator(_expand_home), OutsideKey]
-Target = Annotated[str, PlainSerializer(_name_in_key, return_type=str)]
+Target = Annotated[str, AfterValidator(_names_a_callable), PlainSerializer(_name_in_key, return_type=str)]
 Positive = Annotated[float, Field(gt=0)]
 
 
@@ -59,9 +69,7 @@ class TorchvisionModel(Settings):
 class PythonNetwork(Settings):
     """Where the callable is that makes the network."""
 
-    target: Target = Field(
-        pattern=r"^[^:]+:[A-Za-z_][\w.]*$", description="module:callable or path/to/file.py:callable."
-    )
+    target: Target = Field(description=f"{TARGETS}.", json_schema_extra={"pattern": TARGET})
     kwargs: dict[str, JsonValue] = Field(
         {}, description="Arguments of the callable; num_classes and in_channels are added if it names them."
     )

@@ -30,7 +30,11 @@ CHANCE = 0.001
 
 
 def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -> Parity:
-    """How far the file's outputs are from the frozen model's on the first real images of the test split."""
+    """How far the file's outputs are from the frozen model's on the first real images of the test split.
+
+    Raises:
+        FloatingPointError: the model itself has no finite outputs to compare with.
+    """
     import numpy as np
     import torch
 
@@ -42,6 +46,8 @@ def compare(model: nn.Module, file: Path, runtime: Entry, context: RunContext) -
         for batch in eval_batches(context.test, context.info, 64, PARITY_IMAGES):
             with torch.inference_mode():
                 expected = model(batch.inputs).numpy()
+            if not np.isfinite(expected).any():
+                raise FloatingPointError("the network's own outputs are not finite; train with a lower learning rate")
             got = session(batch.inputs.numpy())
             finite = np.isfinite(got).all(1) & np.isfinite(expected).all(1)
             worst = max(worst, float(abs(got - expected)[finite].max(initial=0.0)))

@@ -55,7 +55,8 @@ def to_problems(error: ValidationError, model: type[BaseModel]) -> list[Problem]
 
 
 def _lowered(message: str) -> str:
-    message = message.removeprefix("Value error, ")
+    message = message.removeprefix("Value error, ").replace("Tuple should have", "List should have")
+    message = message.replace(" after validation", "")
     return message[:1].lower() + message[1:] if message[1:2].islower() else message
 
 
