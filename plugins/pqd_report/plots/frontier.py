@@ -35,12 +35,11 @@ def spread_labels(found: list[dict[str, Any]]) -> None:
 
     A browser lays labels out anew; this is for pictures that are made without one.
     """
-    high, low = (pick(point["accuracy"] for point in found) for pick in (max, min))
-    wide = max(point["latency"] for point in found) - min(point["latency"] for point in found)
+    tall, wide = _span(found, "accuracy"), _span(found, "latency")
     placed: list[dict[str, Any]] = []
     for point in sorted(found, key=lambda point: -float(point["accuracy"])):
         near = [p["label_at"] for p in placed if abs(p["latency"] - point["latency"]) <= wide * NEAR]
-        point["label_at"] = min([point["accuracy"], *(at - (high - low) * LINE for at in near)])
+        point["label_at"] = min([point["accuracy"], *(at - tall * LINE for at in near)])
         placed.append(point)
 
 
@@ -74,6 +73,12 @@ def _point(summary: Summary, letters: Letters) -> dict[str, Any] | None:
 
 def _ends(name: str, mean: float, spread: float | None) -> dict[str, float]:
     return {f"{name}_low": mean - (spread or 0), f"{name}_high": mean + (spread or 0)}
+
+
+def _span(found: list[dict[str, Any]], name: str) -> float:
+    """What the axis spans, about: all marks with their spreads."""
+    span: float = max(point[f"{name}_high"] for point in found) - min(point[f"{name}_low"] for point in found)
+    return span * (1 + 2 * ROOM)
 
 
 def _accuracy_ends(mean: float, spread: float | None) -> dict[str, float]:
