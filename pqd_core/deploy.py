@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
 
-    from pqd_core.artifact import Artifact
+    from pqd_core.artifact import Artifact, Store
     from pqd_core.context import RunContext
     from pqd_core.host.entries import Entry
     from pqd_core.plan import Plan, Step
@@ -137,6 +137,14 @@ def _tuned_to(runtime: Entry, threads: int) -> dict[str, Any]:
         what = f"does not tell what its files are tuned to ({type(error).__name__}: {error})"
         raise DeployError(Problem(runtime.name, what, f"tell the author of {runtime.plugin}")) from error
     return {"tuned_to": told} if told else {}
+
+
+def is_deployed(step: Step, runtime: Entry, threads: int, store: Store) -> bool:
+    """Whether the store holds the file; it does not where the runtime cannot tell the file's key."""
+    try:
+        return store.has("deployed", deployment_key(step, runtime, threads))
+    except DeployError:
+        return False
 
 
 def deploy(

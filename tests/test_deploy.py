@@ -281,9 +281,13 @@ def test_a_runtime_that_cannot_tell_what_it_is_tuned_to_hinders_no_other(bench: 
         raise ValueError("no such CPU")
 
     bench.host.add("given", RuntimeDef(name="lost", summary="Lost.", load=Light, tuned_to=tuned_to))
-    report = bench.run(bench.spec(runtimes=["lost", "light"], stages=[]))
+    spec = bench.spec(runtimes=["lost", "light"], stages=[], device="cpu")
+    report = bench.run(spec)
     assert [row.runtime for row in report.rows] == ["light"]
     assert "does not tell what its files are tuned to (ValueError: no such CPU)" in str(report.problems)
+    found = estimate(build_plan(spec, bench.host), Store(bench.store), bench.host)
+    assert found is not None
+    assert found.runtimes_unknown == ("lost",), "and the plan can be shown"
 
 
 def test_the_toy_runtime_runs_an_exported_program(bench: Bench) -> None:

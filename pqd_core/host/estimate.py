@@ -11,7 +11,7 @@ from typing import Any
 from attrs import frozen
 
 from pqd_core.artifact import Store
-from pqd_core.deploy import deployment_key
+from pqd_core.deploy import is_deployed
 from pqd_core.host.entries import entries_or_all
 from pqd_core.host.environment import usable_cores
 from pqd_core.host.plugins import Host, default_host
@@ -62,7 +62,7 @@ def estimate(plan: Plan, store: Store, host: Host | None = None) -> Estimate | N
             seconds += mean(alike) if alike else max(p.seconds(step.epochs) for p in past)
     took, unknown = _deployments(past, store), dict[str, None]()
     for runtime in entries_or_all(plan.spec.runtimes, host or default_host(), "runtime"):
-        left = [step for step in plan.steps if not store.has("deployed", deployment_key(step, runtime, threads))]
+        left = [step for step in plan.steps if not is_deployed(step, runtime, threads, store)]
         known = took.get(_use(runtime.flat()))
         unknown |= {runtime.name: None} if left and known is None else {}
         seconds += len(left) * (known or 0.0)

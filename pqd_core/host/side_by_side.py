@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pqd_core.deploy import deployment_key, where_deployed
+from pqd_core.deploy import is_deployed, where_deployed
 from pqd_core.host import errors
 from pqd_core.host.entries import Entry
 from pqd_core.host.errors import PqdError, Problem
@@ -62,7 +62,7 @@ def _tasks(walk: Walk) -> dict[Task, list[Task]]:
 def _undeployed(walk: Walk, step: Step) -> list[Entry]:
     """The runtimes for which the store holds no file of `step`."""
     store, threads = walk.context.store, walk.context.threads
-    return [runtime for runtime in walk.runtimes if not store.has("deployed", deployment_key(step, runtime, threads))]
+    return [runtime for runtime in walk.runtimes if not is_deployed(step, runtime, threads, store)]
 
 
 def _of_step(walk: Walk, step: Step, message: Message) -> None:
