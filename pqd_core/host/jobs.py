@@ -31,7 +31,7 @@ GRACE_S = 5.0
 TAIL_BYTES = 20_000
 
 
-class Task(NamedTuple):
+class Piece(NamedTuple):
     """What a process can be asked for: to make a `step`, or to `deploy` one."""
 
     what: str
@@ -43,20 +43,20 @@ Message = Mapping[str, Any]
 
 @define(eq=False)
 class Worker:
-    """A process that does one task at a time; one that died is replaced when there is more to do."""
+    """A process that does one piece at a time; one that died is replaced when there is more to do."""
 
     told: Mapping[str, Any]
     inbox: SimpleQueue[tuple[Worker, Message]]
-    task: Task | None = None
+    piece: Piece | None = None
     process: subprocess.Popen[str] | None = None
     output: IO[bytes] | None = None
 
-    def begin(self, task: Task) -> None:
-        """Ask for `task`; what comes of it is put into the inbox."""
-        self.task = task
+    def begin(self, piece: Piece) -> None:
+        """Ask for `piece`; what comes of it is put into the inbox."""
+        self.piece = piece
         if self.process is None:
             self._start()
-        self._say({"do": task.what, "key": task.key})
+        self._say({"do": piece.what, "key": piece.key})
 
     def _start(self) -> None:
         self.output = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the process
@@ -95,7 +95,7 @@ class Worker:
 
     def stop(self) -> None:
         """The process is told to end: at once if it is idle, after it has cleaned up if it is busy."""
-        if self.process and self.task:
+        if self.process and self.piece:
             self.process.terminate()
         elif self.process and self.process.stdin:
             self.process.stdin.close()
@@ -113,7 +113,7 @@ class Worker:
 
 
 class Crew:
-    """`jobs` processes at most, which share the tasks of one run."""
+    """`jobs` processes at most, which share the pieces of one run."""
 
     def __init__(self, context: RunContext, log: Path, jobs: int) -> None:
         spec, store = context.spec.model_dump(mode="json"), context.store.root.resolve()
@@ -122,49 +122,49 @@ class Crew:
         self.idle = [Worker(told, self.inbox) for _ in range(jobs)]
         self.busy: list[Worker] = []
 
-    def carry_out(self, tasks: Mapping[Task, Sequence[Task]]) -> Generator[tuple[Task, Message], None, None]:
-        """Every message about each task; one begins when those that it waits for are done, earlier ones first.
+    def carry_out(self, pieces: Mapping[Piece, Sequence[Piece]]) -> Generator[tuple[Piece, Message], None, None]:
+        """Every message about each piece; one begins when those that it waits for are done, earlier ones first.
 
-        A task that `failed` or `died` holds up those that wait for it, and no others. No process is left at the end.
+        A piece that `failed` or `died` holds up those that wait for it, and no others. No process is left at the end.
         """
-        order, rank = TopologicalSorter(tasks), {task: place for place, task in enumerate(tasks)}
+        order, rank = TopologicalSorter(pieces), {piece: place for place, piece in enumerate(pieces)}
         order.prepare()
-        waiting: list[tuple[int, Task]] = []
+        waiting: list[tuple[int, Piece]] = []
         try:
             while True:
-                for task in order.get_ready():
-                    heappush(waiting, (rank[task], task))
+                for piece in order.get_ready():
+                    heappush(waiting, (rank[piece], piece))
                 while waiting and self.idle:
                     yield self._begin(heappop(waiting)[1]), {"kind": "begun"}
                 if not self.busy:
                     return
-                for task, message in self._news():
+                for piece, message in self._news():
                     if message["kind"] == "done":
-                        order.done(task)
-                    yield task, message
+                        order.done(piece)
+                    yield piece, message
         finally:
             for worker in (*self.busy, *self.idle):
                 worker.stop()
             for worker in (*self.busy, *self.idle):
                 worker.end()
 
-    def _begin(self, task: Task) -> Task:
+    def _begin(self, piece: Piece) -> Piece:
         self.busy.append(worker := self.idle.pop())
-        worker.begin(task)
-        return task
+        worker.begin(piece)
+        return piece
 
-    def _news(self) -> Iterator[tuple[Task, Message]]:
-        """The next message, if it is about a task."""
+    def _news(self) -> Iterator[tuple[Piece, Message]]:
+        """The next message, if it is about a piece."""
         worker, message = self.inbox.get()
         if message["kind"] == "died":
             message = {**message, "output": worker.last_words()}
             worker.end()
-        if (task := worker.task) and message["kind"] in ("done", "failed", "died"):
-            worker.task = None
+        if (piece := worker.piece) and message["kind"] in ("done", "failed", "died"):
+            worker.piece = None
             self.busy.remove(worker)
             self.idle.append(worker)
-        if task:
-            yield task, message
+        if piece:
+            yield piece, message
 
 
 def jobs_that_fit(jobs: int, threads: int, cores: int) -> tuple[int, str]:

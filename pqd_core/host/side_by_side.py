@@ -11,7 +11,7 @@ from pqd_core.deploy import is_deployed, where_deployed
 from pqd_core.host import errors
 from pqd_core.host.entries import Entry
 from pqd_core.host.errors import PqdError, Problem
-from pqd_core.host.jobs import Crew, Message, Task
+from pqd_core.host.jobs import Crew, Message, Piece
 from pqd_core.host.pieces import Made, step_error
 from pqd_core.plan import Step
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 ENDS = ("done", "failed", "died")
-"""What the last message about a task may be."""
+"""What the last message about a piece may be."""
 
 
 def make_side_by_side(walk: Walk, log: Path) -> None:
@@ -28,17 +28,17 @@ def make_side_by_side(walk: Walk, log: Path) -> None:
 
     Deployments fill the time in which no step is ready. Measuring is left to the caller, who is then alone with it.
     """
-    context, doing = walk.context, dict[Task, str]()
+    context, doing = walk.context, dict[Piece, str]()
     _find(walk)
-    with closing(Crew(context, log, walk.jobs).carry_out(_tasks(walk))) as messages:
-        for task, message in messages:
-            step = context.plan.step(task.key)
+    with closing(Crew(context, log, walk.jobs).carry_out(_pieces(walk))) as messages:
+        for piece, message in messages:
+            step = context.plan.step(piece.key)
             if message["kind"] == "begun":
-                doing[task] = ("deploying " if task.what == "deploy" else "") + context.plan.name(step)
+                doing[piece] = ("deploying " if piece.what == "deploy" else "") + context.plan.name(step)
                 context.progress.describe(f"{len(doing)} at once: {' | '.join(doing.values())}")
             elif message["kind"] in ENDS:
-                del doing[task]
-            (_of_step if task.what == "step" else _of_deployment)(walk, step, message)
+                del doing[piece]
+            (_of_step if piece.what == "step" else _of_deployment)(walk, step, message)
 
 
 def _find(walk: Walk) -> None:
@@ -48,15 +48,15 @@ def _find(walk: Walk) -> None:
             walk.attempt(step)
 
 
-def _tasks(walk: Walk) -> dict[Task, list[Task]]:
+def _pieces(walk: Walk) -> dict[Piece, list[Piece]]:
     """What is left to do, and what each waits for; the steps first."""
     steps = walk.context.plan.steps
     make = [step for step in steps if step.key not in walk.made]
     deploy = [step for step in steps if _undeployed(walk, step)]
-    waits = {Task("step", step.key): step.parent for step in make}
-    waits |= {Task("deploy", step.key): step.key for step in deploy}
-    before = {task: Task("step", key) for task, key in waits.items() if key}
-    return {task: [before[task]] if before.get(task) in waits else [] for task in waits}
+    waits = {Piece("step", step.key): step.parent for step in make}
+    waits |= {Piece("deploy", step.key): step.key for step in deploy}
+    before = {piece: Piece("step", key) for piece, key in waits.items() if key}
+    return {piece: [before[piece]] if before.get(piece) in waits else [] for piece in waits}
 
 
 def _undeployed(walk: Walk, step: Step) -> list[Entry]:
