@@ -13,9 +13,14 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from xml.etree import ElementTree
 
+import numpy as np
 from attrs import frozen
+
+if TYPE_CHECKING:
+    from onnx import TensorProto
 
 SMALLEST = 32
 """Bytes of a tensor that is worth an entry of its own."""
@@ -81,13 +86,18 @@ def _in_onnx(data: bytes, _: str, __: Callable[[str], bytes | None]) -> Iterator
     for tensors in (constants, graph.initializer):  # which of them comes first on the wire is free
         end = 0
         for tensor in tensors:
-            dtype = kinds.get(onnx.TensorProto.DataType.Name(tensor.data_type))
-            if dtype is None or len(tensor.raw_data) < SMALLEST:
+            dtype, content = kinds.get(onnx.TensorProto.DataType.Name(tensor.data_type)), _in_one_piece(tensor)
+            if dtype is None or len(content) < SMALLEST:
                 continue
-            start = data.find(tensor.raw_data, end)
+            start = data.find(content, end)
             if start >= 0:
-                end = start + len(tensor.raw_data)
+                end = start + len(content)
                 yield Region(start, end, dtype, tuple(tensor.dims))
+
+
+def _in_one_piece(tensor: TensorProto) -> bytes:
+    """A tensor's bytes, also where they stand as a list of floats, which is the same on the wire."""
+    return tensor.raw_data or np.array(tensor.float_data, "<f4").tobytes()
 
 
 def _in_openvino(_: bytes, name: str, beside: Callable[[str], bytes | None]) -> Iterator[Region]:

@@ -8,6 +8,7 @@ import zlib
 from contextlib import suppress
 
 import numpy as np
+import onnx
 import pytest
 import zstandard
 from hypothesis import given, settings
@@ -105,6 +106,17 @@ def test_float_weights_have_a_line_of_their_own_but_scales_with_many_dimensions_
     weight, scale = trained(*SHAPE), trained(64, 1, 1, 1, sparsity=0)
     found = account(pack({"model.onnx": file_of(weight, scale)}), MEGABYTES)
     assert [(part.tensors, part.size) for part in found.parts if part.kind == FLOAT_WEIGHTS] == [(1, weight.nbytes)]
+
+
+def test_weights_that_stand_as_a_list_of_floats_are_found() -> None:
+    weight = trained(*SHAPE)
+    model = onnx.load_model_from_string(file_of(weight))
+    model.graph.initializer[0].ClearField("raw_data")
+    model.graph.initializer[0].float_data.extend(weight.reshape(-1).tolist())
+    files = {"model.onnx": model.SerializeToString()}
+    packed = pack(files)
+    assert [part.tensors for part in account(packed, MEGABYTES).parts if part.kind == FLOAT_WEIGHTS] == [1]
+    assert unpack(packed, MEGABYTES) == files
 
 
 PACKED = floats.shrink(trained(*SHAPE).tobytes(), "f32", SHAPE, Turns(2**20))[1]
