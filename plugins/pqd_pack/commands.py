@@ -14,7 +14,7 @@ from pqd_pack import MAX_MEGABYTES
 from pqd_pack.account import FLOAT_WEIGHTS, Account, account, entropy_bits, frequencies, weights_in
 from pqd_pack.companions import read_whole
 from pqd_pack.damage import Damaged, TooLarge
-from pqd_pack.disk import read, refuse, refuse_existing, write
+from pqd_pack.disk import read, refuse, refuse_existing, refuse_source, write
 from pqd_pack.packing import pack as pack_files
 from pqd_pack.packing import unpack as unpack_files
 
@@ -32,8 +32,9 @@ def pack(
     max_megabytes: LimitOption = MAX_MEGABYTES,
 ) -> None:
     """Pack one deployable file, with the weights that lie beside it, and try at once whether it unpacks."""
-    target = out or file.with_suffix(SUFFIX)
     files = read_whole(file, max_megabytes * 2**20)
+    target = out or file.with_suffix(SUFFIX)
+    refuse_source([target], [file.with_name(name) for name in files])
     refuse_existing([target], force)
     size, began = sum(map(len, files.values())), time.perf_counter()
     packed = pack_files(files)
@@ -63,7 +64,9 @@ def unpack(
     if only_list:
         typer.echo("\n".join(_listing(file, found)))
         return
-    refuse_existing([out / part.name for part in found.header.files], force)
+    targets = [out / part.name for part in found.header.files]
+    refuse_source(targets, [file])
+    refuse_existing(targets, force)
     began = time.perf_counter()
     with _told(file):
         files = unpack_files(data, largest)

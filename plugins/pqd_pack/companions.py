@@ -17,9 +17,9 @@ def read_whole(file: Path, largest: int) -> dict[str, bytes]:
     Raises:
         DataError: a part is not there, lies elsewhere, or is longer than `largest` bytes.
     """
+    files = {file.name: read(file, largest)}
     if not is_plain(file.name):
         raise refuse(file, "its name has characters that not every machine can write", "rename it")
-    files = {file.name: read(file, largest)}
     suffix = file.suffix.lower()
     partner = file.with_suffix(PARTNERS.get(suffix, suffix))
     if partner != file and (partner.is_file() or _names_weights(files[file.name], suffix)):

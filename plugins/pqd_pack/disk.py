@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -22,11 +22,14 @@ def read(file: Path, largest: int) -> bytes:
         raise refuse(file, "it is a folder; name a file in it" if file.is_dir() else "there is no such file")
     try:
         with file.open("rb") as source:
-            data = source.read(largest + 1)
+            size = os.fstat(source.fileno()).st_size
+            data = source.read(min(size, largest) + 1)  # memory for as much is taken at once
     except OSError as error:
         raise refuse(file, f"cannot be read: {error.strerror}") from error
     if len(data) > largest:
         raise refuse(file, f"it is longer than the limit of {largest / 2**20:,.0f} MB", RAISE_LIMIT)
+    if len(data) != size:
+        raise refuse(file, "it changed while it was read", "try again when nothing writes to it")
     return data
 
 
@@ -64,6 +67,18 @@ def refuse_existing(files: list[Path], force: bool) -> None:
     if there and not force:
         hint = "replace it with --force, or choose another place with -o"
         raise DataError(*(Problem(str(file), "it is there already", hint) for file in there))
+
+
+def refuse_source(files: Iterable[Path], sources: Iterable[Path]) -> None:
+    """None of `files` is one of `sources`, which nobody means to replace by what is made of them.
+
+    Raises:
+        DataError: one is.
+    """
+    read_from = [source.stat() for source in sources]
+    for file in (file for file in files if file.exists()):
+        if any(os.path.samestat(file.stat(), source) for source in read_from):
+            raise refuse(file, "it would replace what it is made of", "choose another place with -o")
 
 
 def _write_synced(file: Path, data: bytes) -> None:

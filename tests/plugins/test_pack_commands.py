@@ -93,9 +93,30 @@ def test_nothing_is_overwritten_unless_asked_for(model: Path, tmp_path: Path) ->
     assert (tmp_path / "out" / "model.onnx").read_bytes() == model.read_bytes()
 
 
+def test_no_file_is_replaced_by_what_is_made_of_it_whatever_is_asked(model: Path, tmp_path: Path) -> None:
+    before = model.read_bytes()
+    refused("replace what it is made of", commands.pack, model, model, force=True)
+    (tmp_path / "link").symlink_to(model)
+    refused("replace what it is made of", commands.pack, model, tmp_path / "link", force=True)
+    assert model.read_bytes() == before
+    for name, content in openvino_files(*WEIGHTS).items():
+        (tmp_path / name).write_bytes(content)
+    refused("replace what it is made of", commands.pack, tmp_path / "model.xml", tmp_path / "model.bin", force=True)
+    packed = tmp_path / "packed"
+    packed.write_bytes(packing.pack({"packed": b"b"}))
+    refused("replace what it is made of", commands.unpack, packed, tmp_path, force=True)
+
+
+def test_a_limit_may_be_as_large_as_one_likes(model: Path, tmp_path: Path) -> None:
+    commands.pack(model, max_megabytes=10**30)
+    commands.unpack(tmp_path / "model.pqdz", tmp_path / "out", max_megabytes=10**30)
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == model.read_bytes()
+
+
 def test_what_cannot_be_packed_is_refused_with_a_reason(model: Path, tmp_path: Path) -> None:
     refused("there is no such file", commands.pack, tmp_path / "none.onnx")
-    refused("it is a folder", commands.pack, tmp_path)
+    for folder in (tmp_path, Path(), Path(".."), Path("/")):
+        refused("it is a folder", commands.pack, folder)
     refused("longer than the limit of 0 MB", packing_within_nothing, model)
     refused("cannot be written", commands.pack, model, model / "below" / "x.pqdz")
     (tmp_path / "odd\n.onnx").write_bytes(b"")
