@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -73,7 +72,7 @@ class Store:
     def find(self, shelf: Shelf, key: str) -> Artifact | None:
         """The stored answer to `key`, or None; a damaged one is set aside with a warning, to be made again."""
         folder = self.folder(shelf, key)
-        if not folder.is_dir():
+        if not os.path.lexists(folder):
             return None
         try:
             return Artifact(key, folder, read_manifest(folder, key).about)
@@ -135,7 +134,7 @@ class Store:
             return
         except OSError as error:
             raise paths.store_error(folder, error) from error
-        shutil.rmtree(away, ignore_errors=True)
+        paths.discard(away)
 
 
 def save_tensors(tensors: Mapping[str, Tensor], file: Path) -> None:

@@ -154,6 +154,16 @@ def manifest_change(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path],
     return lambda folder: rewrite_manifest(folder, change)
 
 
+def replace_by_a_file(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("put there by hand")
+
+
+def replace_by_a_broken_link(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.symlink_to("nowhere")
+
+
 DAMAGES: dict[str, Callable[[Path], Any]] = {
     "a flipped byte": flip_a_byte,
     "a truncated file": truncate,
@@ -161,6 +171,8 @@ DAMAGES: dict[str, Callable[[Path], Any]] = {
     "a missing file": lambda folder: (folder / "words.txt").unlink(),
     "a folder in place of a file": replace_by_a_folder("words.txt"),
     "a link to the outside": link_outside,
+    "a file in its place": replace_by_a_file,
+    "a link to nowhere in its place": replace_by_a_broken_link,
     "no manifest": lambda folder: (folder / MANIFEST).unlink(),
     "an empty manifest": lambda folder: (folder / MANIFEST).write_bytes(b""),
     "half a manifest": lambda folder: os.truncate(folder / MANIFEST, 60),
@@ -191,6 +203,7 @@ def test_a_damaged_artifact_is_refused_set_aside_and_can_be_made_again(
     assert store.find("steps", KEY) is None
     assert "is damaged and will be made again" in capsys.readouterr().err
     assert not folder.exists()
+    assert not list((store.root / "aside").iterdir())
     assert save(store).about == {"seconds": 1.5}
 
 

@@ -11,7 +11,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from platformdirs import user_cache_path
@@ -121,7 +121,16 @@ def locked_run(folder: Path) -> Iterator[None]:
 def sweep(folder: Path, pattern: str) -> None:
     """Nothing that matches `pattern` is left in `folder`."""
     for path in folder.glob(pattern):
+        discard(path)
+
+
+def discard(path: Path) -> None:
+    """Nothing lies at `path`, folder or file, as far as the disk allows."""
+    if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def write_text(file: Path, text: str) -> None:
