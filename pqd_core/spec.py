@@ -33,6 +33,7 @@ from pqd_core.host.entries import (
 from pqd_core.host.errors import did_you_mean
 from pqd_core.host.keys import file_digest
 from pqd_core.host.named_pipelines import NamedPipelines
+from pqd_core.host.words import counted
 from pqd_core.records import Settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -203,23 +204,22 @@ class Spec(Settings):
 
     @model_validator(mode="after")
     def _budget_fits_stages(self) -> Self:
-        split = self.budget.split
-        trained = len(self._trained)
+        split, trained = self.budget.split, len(self._trained)
         if split is not None and self.stages and (len(split) != trained or not sum(split)):
-            stages = f"{trained} stages" + (" that train" if trained < len(self.stages) else "")
-            raise ValueError(
-                f"budget.split is {', '.join(f'{share:g}' for share in split) or 'empty'}; "
-                f"give one share for each of the {stages}, not all of them 0"
-            )
+            given = ", ".join(f"{share:g}" for share in split) or "empty"
+            stages = counted(trained, "stage") + (" that train" if trained < len(self.stages) else "")
+            wanted = f"give one share for each of the {stages}, not all of them 0"
+            raise ValueError(f"budget.split is {given}; {wanted if trained else 'no stage trains, leave it out'}")
         return self
 
     @property
     def title(self) -> str:
-        """The name, or one made from backbone, dataset, stages and what is studied; safe as a folder's name."""
+        """The name as far as a folder can have it; where nothing is left, one made of what is asked."""
         parts = [self.backbone.name, self.dataset.name, *(stage.name for stage in self.stages)]
         parts += [f"{len(self.pipelines)}-pipelines"] if self.pipelines else []
         parts += [] if self.study == "as-written" else [self.study]
-        return re.sub(r"[^A-Za-z0-9._-]+", "-", self.name or "-".join(parts)).strip("-.")[:80] or "run"
+        plain = (re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:80] for name in (self.name, "-".join(parts)))
+        return next(filter(None, plain), "run")
 
     @property
     def _trained(self) -> list[int]:

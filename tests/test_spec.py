@@ -114,7 +114,13 @@ def test_a_spec_of_unicode_keeps_its_words_and_gets_a_plain_folder_name(read: An
 
 @pytest.mark.parametrize(
     ("name", "title"),
-    [("..", "run"), ("夜", "run"), ("../../etc", "etc"), ("a b", "a-b"), ("", "toy-net-toy-blobs-nudge")],
+    [
+        ("..", "toy-net-toy-blobs-nudge"),
+        ("夜", "toy-net-toy-blobs-nudge"),
+        ("../../etc", "etc"),
+        ("a b", "a-b"),
+        ("", "toy-net-toy-blobs-nudge"),
+    ],
 )
 def test_a_title_is_safe_as_a_folder_name(parse: Any, name: str, title: str) -> None:
     assert parse(name=name).title == title
@@ -167,6 +173,13 @@ def test_a_split_that_does_not_fit_the_stages_is_refused(parse: Any, split: list
     with pytest.raises(SpecError, match=r"budget\.split .* 2 stages") as error:
         parse(stages=["nudge", "nudge"], budget={"split": split})
     assert "1 shares" not in str(error.value)
+
+
+def test_a_split_where_no_stage_trains_is_refused_in_these_words(parse: Any, host: Host) -> None:
+    host.add("test", stage_record("untrained", trains=False))
+    with pytest.raises(SpecError, match="no stage trains, leave it out") as error:
+        parse(stages=["untrained"], budget={"split": [1]})
+    assert "0 stages" not in str(error.value)
 
 
 @pytest.mark.parametrize("split", [[1e308, 1e308], [float("inf"), 1], [float("nan"), 1], [-1, 2]])
