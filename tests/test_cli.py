@@ -60,6 +60,7 @@ def test_every_command_helps_with_an_example(call: Call, command: str) -> None:
     said = call(command, "--help")
     assert said.code == 0
     assert f"Example: pqd {command}" in said.out
+    assert "--no-" not in said.out, "a flag is given or not; it has no second form"
     assert call(command, "-h").out == said.out
 
 
@@ -467,7 +468,7 @@ def test_two_runs_are_written_without_being_opened_and_it_is_said_where(call: Ca
     call("run", "spec.json", "--out", "a")
     call("run", "spec.json", "--out", "b")
     host.add("pages", page_record(lambda found: {"page.html": "", "plots/one.svg": ""}))
-    assert "page.html, plots: in b/compared-with-a-" in call("report", "a", "b", "--render").out
+    assert "page.html and plots are in b/compared-with-a-" in call("report", "a", "b", "--render").out
     assert json.loads(call("report", "a", "b", "--render", "--json").out)["pairs"]
 
 

@@ -52,7 +52,7 @@ def run(
     out: Annotated[Path | None, typer.Option(help="Run folder; pqd-runs/NAME if not given.")] = None,
     set_: SetOption = None,
     store: StoreOption = None,
-    remeasure: Annotated[bool, typer.Option(help="Measure again what was measured before.")] = False,
+    remeasure: Annotated[bool, typer.Option("--remeasure", help="Measure again what was measured before.")] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Steps and deployments to make at once, as cores allow.")] = 1,
 ) -> None:
     """Run a spec: train, compress, deploy, measure and report. Running again goes on where it ended."""

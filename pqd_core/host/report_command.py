@@ -16,6 +16,7 @@ from pqd_core.host.errors import PqdError, Problem
 from pqd_core.host.plugins import default_host
 from pqd_core.host.renderers import render_comparison, render_files
 from pqd_core.host.terminal import show_report
+from pqd_core.host.words import lying_in
 from pqd_core.report import read_report
 
 
@@ -47,7 +48,7 @@ def show_both(a: Path, b: Path, opened: bool, rendered: bool, as_json: bool) -> 
     if page:
         _open(page)
     elif rendered:
-        typer.echo(f"{', '.join(sorted(file.name for file in folder.iterdir()))}: in {folder}", err=as_json)
+        typer.echo(lying_in(folder, sorted(file.name for file in folder.iterdir()) or ["nothing"]), err=as_json)
 
 
 def _folder_of_both(one: Path) -> str:

@@ -15,6 +15,7 @@ from pqd_core.host.progress import Bar
 from pqd_core.host.quiet import quiet_neighbours
 from pqd_core.host.read_spec import read_specs
 from pqd_core.host.render import render_table
+from pqd_core.host.words import lying_in
 from pqd_core.report import Report
 from pqd_core.run import run
 from pqd_core.spec import Spec
@@ -65,12 +66,10 @@ def show_report(report: Report, folder: Path) -> None:
         console.print("nothing was computed again: every step was in the store", style="dim")
     elif reused:
         console.print(f"{reused} of {len(report.steps)} steps were in the store", style="dim")
-    *most, last = _lying_in(folder)
-    where = f"{', '.join(most)} and {last} are in {folder}" if most else f"{last} is in {folder}"
-    console.print(where, style="dim", markup=False, soft_wrap=True)
+    console.print(lying_in(folder, _found_in(folder)), style="dim", markup=False, soft_wrap=True)
 
 
-def _lying_in(folder: Path) -> list[str]:
+def _found_in(folder: Path) -> list[str]:
     """What a person finds in a run folder, the report's forms first."""
     forms = [owned.record.file for owned in default_host().registry("renderer")]
     names = [*forms, "report.json", "results.csv", "log.jsonl", "deployed/"]

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 
 def counted(number: int, noun: str) -> str:
     """`1 epoch`, `2 epochs`."""
     return f"{number} {noun}" + ("" if number == 1 else "s")
+
+
+def lying_in(folder: Path, names: Sequence[str]) -> str:
+    """`a is in FOLDER`, `a, b and c are in FOLDER`."""
+    *most, last = names
+    return f"{', '.join(most)} and {last} are in {folder}" if most else f"{last} is in {folder}"
 
 
 def duration(seconds: float) -> str:

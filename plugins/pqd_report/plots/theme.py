@@ -29,7 +29,6 @@ DASHES = [
     *([1, 3], [4, 4], [14, 3, 2, 3], [9, 3, 4, 3], [14, 3, 6, 3], [3, 2, 1, 2]),
 ]
 """Of a stage's curves."""
-SIZES = {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": 500}
 GREY = "#8a929b"
 """Of the dense baseline; has enough contrast on both papers."""
 
