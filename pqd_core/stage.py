@@ -29,7 +29,12 @@ Evidence = Mapping[str, "Tensor"]
 
 
 class Stage(Protocol):
-    """The three duties of a stage. A module with these three functions is a stage."""
+    """The three duties of a stage. A module with these three functions is a stage.
+
+    It may also have `rehearse(model, settings, context)`, which is called before anything is trained, and raises a
+    `PqdError` for what `run` would refuse whatever the weights are. The model is an untrained one, restructured by this
+    stage and those before it and thrown away afterwards, and `context.baseline()` is untrained, too.
+    """
 
     def restructure(self, model: nn.Module, settings: Any, context: StageContext) -> nn.Module:
         """Change the structure only, deterministically: used on the first run and to rebuild a saved artifact."""

@@ -26,6 +26,8 @@ from pqd_core import (
     MeasurerDef,
     MetricDef,
     Operator,
+    PqdError,
+    Problem,
     RecipeDef,
     RuntimeDef,
     Settings,
@@ -47,6 +49,11 @@ def stage(run: Callable[..., Any] | None = None, **fields: Any) -> StageDef:
     """A stage that does nothing, but for `run`."""
     own = type("Own", (Nudge,), {"run": staticmethod(run or (lambda model, settings, context: model))})
     return StageDef(**{"name": "own", "kind": "toy", "summary": "Does nothing.", "load": own, **fields})
+
+
+def rehearsed(rehearse: Callable[..., None]) -> StageDef:
+    """A stage that does nothing, but for `rehearse`."""
+    return stage(load=type("Own", (Nudge,), {"rehearse": staticmethod(rehearse)}))
 
 
 def with_settings(**fields: Any) -> StageDef:
@@ -88,6 +95,10 @@ def only_convolutions(model: nn.Module, settings: Any, context: Any) -> nn.Modul
     [*_, last] = [part for part in model.modules() if isinstance(part, nn.Conv2d)]
     last.weight.requires_grad_(True)
     return model
+
+
+def too_strict(model: nn.Module, settings: Any, context: Any) -> None:
+    raise PqdError(Problem("own", "is not liked"))
 
 
 def by_epoch(model: nn.Module, settings: Any, context: Any) -> nn.Module:
@@ -223,6 +234,8 @@ WRONG = [
     (stage(painted), "leaves-its-input-alone", "images were changed in place"),
     (stage(outside_the_state), "survives-save-and-load", "answers otherwise than the trained one"),
     (stage(only_convolutions), "refuses-with-a-reason", "raised ValueError"),
+    (rehearsed(too_strict), "rehearsing-takes-what-run-takes", "refuses what run takes: own: is not liked"),
+    (rehearsed(lambda model: None), "implementation-has-its-duties", "rehearse cannot be called with 3 arguments"),
     (backbone(lambda s, info: nn.Flatten()), "gives-logits", r"gives \(1, 64\) for 1 images, 5 classes"),
     (backbone(unused), "every-parameter-learns", "no gradient reaches spare.weight"),
     (backbone(unseeded), "same-seed-same-weights", "differ in head.bias"),

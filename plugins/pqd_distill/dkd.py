@@ -18,12 +18,22 @@ from torch.nn import functional as F
 
 from pqd_core import Batch, Classification, DataError, Problem, StageContext, fit, task_loss
 from pqd_distill import DkdSettings
-from pqd_distill.teacher import answers, ready_teacher
+from pqd_distill.teacher import answers, fitting_teacher, ready_teacher
 
 
 def restructure(model: nn.Module, settings: DkdSettings, context: StageContext) -> nn.Module:
     """Nothing changes: the teacher is no part of the model."""
     return model
+
+
+def rehearse(model: nn.Module, settings: DkdSettings, context: StageContext) -> None:
+    """The teacher fits, and images have a single class.
+
+    Raises:
+        DataError: as by `run`.
+    """
+    _check_task(context)
+    fitting_teacher(settings, context, "dkd")
 
 
 def run(model: nn.Module, settings: DkdSettings, context: StageContext) -> nn.Module:
@@ -33,9 +43,7 @@ def run(model: nn.Module, settings: DkdSettings, context: StageContext) -> nn.Mo
         DataError: the teacher's weights cannot be loaded, it tells another number of classes apart, or images have no
             single class.
     """
-    if not isinstance(context.task, Classification):
-        what = "parts a teacher's answers into the image's class and all others; the task has no single class"
-        raise DataError(Problem("dkd", what, "distill with logit-kd, whose loss is the task's"))
+    _check_task(context)
     hard = task_loss(context.task, settings.training.label_smoothing)
     loss = DecoupledLoss(ready_teacher(settings, context, "dkd"), settings, hard)
     warmup = settings.warmup * context.epochs
@@ -49,6 +57,12 @@ def run(model: nn.Module, settings: DkdSettings, context: StageContext) -> nn.Mo
 def freeze(model: nn.Module) -> nn.Module:
     """Nothing changes: the teacher stays behind."""
     return model
+
+
+def _check_task(context: StageContext) -> None:
+    if not isinstance(context.task, Classification):
+        what = "parts a teacher's answers into the image's class and all others; the task has no single class"
+        raise DataError(Problem("dkd", what, "distill with logit-kd, whose loss is the task's"))
 
 
 @define(eq=False)

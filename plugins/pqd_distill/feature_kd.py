@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from pqd_core import Batch, DataError, Problem, StageContext, fit, task_loss
 from pqd_distill import FeatureKdSettings
 from pqd_distill.taps import Seen, layer_names, tapped
-from pqd_distill.teacher import answers, ready_teacher
+from pqd_distill.teacher import answers, fitting_teacher, ready_teacher
 
 WHERE = "feature-kd"
 Size = tuple[int, int]
@@ -29,6 +29,15 @@ Size = tuple[int, int]
 def restructure(model: nn.Module, settings: FeatureKdSettings, context: StageContext) -> nn.Module:
     """Nothing changes: the teacher is no part of the model."""
     return model
+
+
+def rehearse(model: nn.Module, settings: FeatureKdSettings, context: StageContext) -> None:
+    """The teacher fits, and there are layers to compare.
+
+    Raises:
+        DataError: as by `run`.
+    """
+    compared_layers(model, fitting_teacher(settings, context, WHERE), settings, context)
 
 
 def run(model: nn.Module, settings: FeatureKdSettings, context: StageContext) -> nn.Module:

@@ -14,12 +14,21 @@ from torch import Tensor, nn
 
 from pqd_core import Batch, StageContext, fit, task_loss
 from pqd_distill import LogitKdSettings
-from pqd_distill.teacher import answers, ready_teacher
+from pqd_distill.teacher import answers, fitting_teacher, ready_teacher
 
 
 def restructure(model: nn.Module, settings: LogitKdSettings, context: StageContext) -> nn.Module:
     """Nothing changes: the teacher is no part of the model."""
     return model
+
+
+def rehearse(model: nn.Module, settings: LogitKdSettings, context: StageContext) -> None:
+    """The teacher fits.
+
+    Raises:
+        DataError: its weights cannot be loaded, or it tells another number of classes apart.
+    """
+    fitting_teacher(settings, context, "logit-kd")
 
 
 def run(model: nn.Module, settings: LogitKdSettings, context: StageContext) -> nn.Module:

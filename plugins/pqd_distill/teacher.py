@@ -13,6 +13,16 @@ def ready_teacher(settings: Distillation, context: StageContext, stage: str) -> 
     """The teacher, in eval mode and without gradients, where the student will be trained.
 
     Raises:
+        DataError: as by `fitting_teacher`.
+    """
+    layout = torch.channels_last if context.device.type == "cuda" else torch.contiguous_format
+    return fitting_teacher(settings, context, stage).to(context.device).to(memory_format=layout)
+
+
+def fitting_teacher(settings: Distillation, context: StageContext, stage: str) -> nn.Module:
+    """The teacher, in eval mode and without gradients, on the CPU.
+
+    Raises:
         DataError: its weights cannot be loaded, or it tells another number of classes apart.
     """
     chosen = settings.teacher
@@ -23,8 +33,7 @@ def ready_teacher(settings: Distillation, context: StageContext, stage: str) -> 
     if classes != context.info.num_classes:
         what = f"tells {classes} classes apart, the data has {context.info.num_classes}"
         raise DataError(Problem(f"{stage}.teacher", what, "train the teacher on the same classes"))
-    layout = torch.channels_last if context.device.type == "cuda" else torch.contiguous_format
-    return teacher.to(context.device).to(memory_format=layout)
+    return teacher
 
 
 @torch.no_grad()

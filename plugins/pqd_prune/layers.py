@@ -7,8 +7,21 @@ from torch import nn
 from torch.fx import GraphModule, Node
 from torch.nn.modules.conv import _ConvNd
 
+from pqd_core import choose_layers
+from pqd_prune import Pruning
+
 A = torch.ops.aten
 LAYER_OPERATORS = (A.conv1d, A.conv2d, A.conv3d, A.conv_transpose1d, A.conv_transpose2d, A.conv_transpose3d, A.linear)
+
+
+def chosen_weights(model: nn.Module, settings: Pruning, stage: str) -> list[str]:
+    """Names of the weights of the layers that `include` and `exclude` choose.
+
+    Raises:
+        PqdError: a glob fits none of the network's layers, or no layer is left.
+    """
+    by_layer = weight_names(model)
+    return [by_layer[layer] for layer in choose_layers(sorted(by_layer), settings.include, settings.exclude, stage)]
 
 
 def weight_names(model: nn.Module) -> dict[str, str]:

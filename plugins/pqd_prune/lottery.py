@@ -21,9 +21,9 @@ import torch
 from attrs import evolve
 from torch import Tensor, nn
 
-from pqd_core import PqdError, Problem, StageContext, choose_layers, fit
+from pqd_core import PqdError, Problem, StageContext, fit
 from pqd_prune import LotterySettings
-from pqd_prune.layers import weight_names
+from pqd_prune.layers import chosen_weights
 from pqd_prune.magnitude import keep_largest
 from pqd_prune.masks import held_masks, lay_on, tell_shares
 
@@ -36,6 +36,17 @@ def restructure(model: nn.Module, settings: LotterySettings, context: StageConte
     return model
 
 
+def rehearse(model: nn.Module, settings: LotterySettings, context: StageContext) -> None:
+    """The globs fit layers, and there is a point to rewind to.
+
+    Raises:
+        PqdError: as by `run`.
+    """
+    chosen_weights(model, settings, "lottery")
+    if settings.rewind == "weights":
+        _untrained(model, settings, context)
+
+
 def run(model: nn.Module, settings: LotterySettings, context: StageContext) -> nn.Module:
     """`sparsity` of the chosen weights are zero, and the others were trained from the point of rewinding.
 
@@ -43,9 +54,7 @@ def run(model: nn.Module, settings: LotterySettings, context: StageContext) -> n
         PqdError: a glob fits none of the layers, the epochs do not suffice, or the network is no longer shaped like
             the untrained one.
     """
-    by_layer = weight_names(model)
-    layers = choose_layers(sorted(by_layer), settings.include, settings.exclude, "lottery")
-    names = [by_layer[layer] for layer in layers]
+    names = chosen_weights(model, settings, "lottery")
     point, left = find_point(model, settings, context)
     rounds = share_epochs(left, settings.rounds)
     for number, epochs in enumerate(rounds, 1):
@@ -77,15 +86,20 @@ def find_point(model: nn.Module, settings: LotterySettings, context: StageContex
     """
     if settings.rewind == "learning-rate":
         return {}, context.epochs
-    early = settings.rewind_epochs
-    if early and early >= context.epochs:
-        what = f"{early} epochs of early training leave nothing of the stage's {context.epochs}"
-        raise PqdError(Problem("lottery.rewind_epochs", what, "lower it, or give the stage more epochs"))
-    initial = context.initial()
-    _check_shapes(model, initial)
+    early, initial = settings.rewind_epochs, _untrained(model, settings, context)
     if early:
         fit(initial, evolve(context, epochs=early, facts={}), settings.training)
     return {name: tensor.clone() for name, tensor in initial.state_dict().items()}, context.epochs - early
+
+
+def _untrained(model: nn.Module, settings: LotterySettings, context: StageContext) -> nn.Module:
+    """The network that the baseline's training started from, to which this one can go back."""
+    if settings.rewind_epochs and settings.rewind_epochs >= context.epochs:
+        what = f"{settings.rewind_epochs} epochs of early training leave nothing of the stage's {context.epochs}"
+        raise PqdError(Problem("lottery.rewind_epochs", what, "lower it, or give the stage more epochs"))
+    initial = context.initial()
+    _check_shapes(model, initial)
+    return initial
 
 
 def _check_shapes(model: nn.Module, initial: nn.Module) -> None:

@@ -11,9 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pqd_core import StageContext, choose_layers, fit
+from pqd_core import StageContext, fit
 from pqd_prune import MagnitudeSettings
-from pqd_prune.layers import weight_names
+from pqd_prune.layers import chosen_weights
 from pqd_prune.masks import Weights, held_masks, lay_on, scores, tell_shares
 
 Prune = Callable[[float], None]
@@ -24,15 +24,22 @@ def restructure(model: nn.Module, settings: MagnitudeSettings, context: StageCon
     return model
 
 
+def rehearse(model: nn.Module, settings: MagnitudeSettings, context: StageContext) -> None:
+    """The globs fit layers.
+
+    Raises:
+        PqdError: a glob fits none of the network's layers, or no layer is left.
+    """
+    chosen_weights(model, settings, "magnitude")
+
+
 def run(model: nn.Module, settings: MagnitudeSettings, context: StageContext) -> nn.Module:
     """`sparsity` of the chosen weights are zero, and the network is trained around them.
 
     Raises:
         PqdError: a glob fits none of the network's layers.
     """
-    by_layer = weight_names(model)
-    layers = choose_layers(sorted(by_layer), settings.include, settings.exclude, "magnitude")
-    chosen = [by_layer[layer] for layer in layers]
+    chosen = chosen_weights(model, settings, "magnitude")
     groups = [chosen] if settings.scope == "global" else [[name] for name in chosen]
     start = [_pruned_share(model, group, context) for group in groups]
 

@@ -16,15 +16,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from pqd_core import PqdError, Problem, StageContext, choose_layers, fit
+from pqd_core import PqdError, Problem, StageContext, fit
 from pqd_prune import NMSettings
-from pqd_prune.layers import weight_names
+from pqd_prune.layers import chosen_weights
 from pqd_prune.masks import held_masks, lay_on, scores, tell_shares
 
 
 def restructure(model: nn.Module, settings: NMSettings, context: StageContext) -> nn.Module:
     """Nothing changes: a pruned weight has the shape it had."""
     return model
+
+
+def rehearse(model: nn.Module, settings: NMSettings, context: StageContext) -> None:
+    """The globs fit layers; whether groups of `m` fit is not asked yet, as a stage before may still narrow them.
+
+    Raises:
+        PqdError: a glob fits none of the network's layers, or no layer is left.
+    """
+    chosen_weights(model, settings, "n-m")
 
 
 def run(model: nn.Module, settings: NMSettings, context: StageContext) -> nn.Module:
@@ -55,15 +64,14 @@ def freeze(model: nn.Module) -> nn.Module:
 
 def grouped_weights(model: nn.Module, settings: NMSettings, context: StageContext) -> list[str]:
     """Names of the weights, of the chosen layers, whose input channels (the second dimension) make groups of `m`."""
-    by_layer = weight_names(model)
-    layers = choose_layers(sorted(by_layer), settings.include, settings.exclude, "n-m")
-    inputs = {layer: model.get_parameter(by_layer[layer]).shape[1] for layer in layers}
-    if whole := {layer: count for layer, count in inputs.items() if count % settings.m}:
+    names = chosen_weights(model, settings, "n-m")
+    inputs = {name: model.get_parameter(name).shape[1] for name in names}
+    if whole := {name.removesuffix(".weight"): count for name, count in inputs.items() if count % settings.m}:
         context.log.info("left whole: the input channels make no groups", m=settings.m, input_channels=whole)
-    if len(whole) == len(layers):
+    if len(whole) == len(names):
         what = f"none of the layers has input channels in groups of {settings.m}: {', '.join(map(str, whole))}"
         raise PqdError(Problem("n-m.m", what, "choose an m that divides the input channels of some layer"))
-    return [by_layer[layer] for layer in layers if layer not in whole]
+    return [name for name, count in inputs.items() if count % settings.m == 0]
 
 
 def keep(weight: Tensor, held: Tensor | None, n: int, m: int) -> Tensor:

@@ -27,6 +27,8 @@ DUTIES = {
     "renderer": {},
 }
 """The functions of each implementation, and how many arguments the core calls them with; none if it is one itself."""
+OPTIONAL = {"stage": {"rehearse": 3}}
+"""The same for functions that may be left out."""
 UNKNOWN = "not_a_setting_of_anything"
 
 
@@ -115,10 +117,11 @@ def implementation_has_its_duties(case: Case) -> None:
     """What `load` names can be imported, and has the functions that the core calls, with their arguments."""
     implementation = case.component.implementation()
     require(callable(implementation) or DUTIES[workshop(case).noun], f"{case.component.load} is no function")
-    for duty, arguments in DUTIES[workshop(case).noun].items():
+    noun = workshop(case).noun
+    for duty, arguments in (DUTIES[noun] | OPTIONAL.get(noun, {})).items():
         function = getattr(implementation, duty, None)
-        require(callable(function), f"{case.component.load} has no function {duty}")
-        require(_takes(function, arguments), f"{duty} cannot be called with {arguments} arguments")
+        require(callable(function) or duty not in DUTIES[noun], f"{case.component.load} has no function {duty}")
+        require(function is None or _takes(function, arguments), f"{duty} cannot be called with {arguments} arguments")
 
 
 def _takes(function: Any, arguments: int) -> bool:

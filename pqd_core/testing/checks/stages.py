@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+from attrs import evolve
 from torch import Tensor, nn
 
+from pqd_core.artifact import Store
 from pqd_core.facts import BASELINE_FACTS, FAKE_QUANT, PLAIN_MODULES, SPARSE
-from pqd_core.host.errors import ContractError
+from pqd_core.host.errors import ContractError, PqdError
+from pqd_core.host.rehearsal import rehearse
 from pqd_core.model import network_state
 from pqd_core.records import StageDef
-from pqd_core.testing.case import Case, check, require
+from pqd_core.testing.case import Case, CheckFailed, check, require
 from pqd_core.testing.trial import Trial, trial
 from pqd_core.testing.workshop import refusals
 
@@ -107,6 +110,22 @@ def leaves_its_input_alone(case: Case) -> None:
     require(not tried.data_changed, "the training images were changed in place; work on a copy")
     parent = tried.context.store.find("steps", tried.parent.key)
     require(parent is not None, "the parent's artifact was changed in the store")
+
+
+def _rehearses(case: Case) -> bool:
+    assert isinstance(case.record, StageDef)
+    return hasattr(case.record.implementation(), "rehearse")
+
+
+@check(StageDef, asked=_rehearses)
+def rehearsing_takes_what_run_takes(case: Case) -> None:
+    """`rehearse`, if the stage has it, refuses no untrained network on which the stage runs once it is trained."""
+    tried = trial(case)
+    _ = tried.artifact
+    try:
+        rehearse(evolve(tried.context, store=Store(tried.shop.new_folder("store"))))
+    except PqdError as error:
+        raise CheckFailed(f"refuses what run takes: {error.problems[0]}") from error
 
 
 @check(StageDef)
