@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from attrs import evolve
-from light import Nudge
+from light import Nudge, NudgeSettings
 from pydantic import ConfigDict, Field, field_serializer
 from torch import nn
 
@@ -52,8 +52,8 @@ def stage(run: Callable[..., Any] | None = None, **fields: Any) -> StageDef:
 
 
 def rehearsed(rehearse: Callable[..., None]) -> StageDef:
-    """A stage that does nothing, but for `rehearse`."""
-    return stage(load=type("Own", (Nudge,), {"rehearse": staticmethod(rehearse)}))
+    """The stage `nudge` with a `rehearse`."""
+    return stage(load=type("Own", (Nudge,), {"rehearse": staticmethod(rehearse)}), settings=NudgeSettings)
 
 
 def with_settings(**fields: Any) -> StageDef:
