@@ -16,7 +16,7 @@ from torchao.quantization.pt2e import HistogramObserver
 from pqd_core import Batch, StageContext, eval_batches, take
 from pqd_int8 import Int8Settings
 from pqd_int8.fake_quant import ActivationFakeQuant, WeightFakeQuant, grid
-from pqd_int8.streams import part_streams
+from pqd_int8.streams import part_streams, watch
 
 CALIBRATION_BATCH = 64
 BINS = 2048
@@ -33,11 +33,12 @@ def calibrate(model: nn.Module, settings: Int8Settings, context: StageContext) -
 
     The images pass unrounded, so that no layer's range depends on how the layers before it were rounded.
     """
+    assert isinstance(model, GraphModule)
     model.eval().to(context.device)
     rounded = [part for part in model.modules() if isinstance(part, ActivationFakeQuant | WeightFakeQuant)]
     activations = [part for part in rounded if isinstance(part, ActivationFakeQuant)]
     momenta = [part.momentum for part in activations]
-    watchers = [_Watcher(part, settings) for part in activations]
+    watchers, spreads = [_Watcher(part, settings) for part in activations], watch(model)
     for part in rounded:
         part.disable_fake_quant()
     for seen, batch in enumerate(_images(settings, context)):
@@ -47,8 +48,7 @@ def calibrate(model: nn.Module, settings: Int8Settings, context: StageContext) -
     for part, momentum, watcher in zip(activations, momenta, watchers, strict=True):
         part.momentum = momentum
         watcher.close()
-    assert isinstance(model, GraphModule)
-    part_streams(model)
+    part_streams(model, spreads)
     for part in rounded:
         part.eval().enable_fake_quant()
 
