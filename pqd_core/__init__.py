@@ -25,12 +25,13 @@ if TYPE_CHECKING:
     from pqd_core.host.analysis.summaries import Cell, Summary
     from pqd_core.host.compare import Comparison
     from pqd_core.host.entries import BackboneEntry
-    from pqd_core.host.environment import describe_cpu
+    from pqd_core.host.environment import Threads, describe_cpu
     from pqd_core.host.errors import DataError, DeployError, PqdError, Problem
     from pqd_core.host.globs import choose_layers
     from pqd_core.host.local import register_stage
     from pqd_core.host.log import get_logger
     from pqd_core.host.plugins import installed
+    from pqd_core.host.problems import to_problems
     from pqd_core.host.rows import Row, StepRecord
     from pqd_core.host.words import quantity, short_metric
     from pqd_core.measure import MeasureContext, Measurement, Measurer
@@ -111,6 +112,7 @@ __all__ = [
     "Summary",
     "Task",
     "TaskDef",
+    "Threads",
     "Training",
     "choose_layers",
     "compress",
@@ -127,6 +129,7 @@ __all__ = [
     "stratified_subset",
     "take",
     "task_loss",
+    "to_problems",
 ]
 _MODULES = {
     "artifact": ["Artifact"],
@@ -150,8 +153,9 @@ _MODULES = {
     "host.local": ["register_stage"],
     "host.log": ["get_logger"],
     "host.plugins": ["installed"],
+    "host.problems": ["to_problems"],
     "measure": ["MeasureContext", "Measurement", "Measurer"],
-    "host.environment": ["describe_cpu"],
+    "host.environment": ["Threads", "describe_cpu"],
     "plan": ["Plan", "Step"],
     "records": [
         "BackboneDef",

@@ -30,6 +30,7 @@ from pqd_core.host.entries import (
     StageEntry,
     TaskEntry,
 )
+from pqd_core.host.environment import Threads
 from pqd_core.host.errors import did_you_mean
 from pqd_core.host.keys import file_digest
 from pqd_core.host.named_pipelines import NamedPipelines
@@ -171,7 +172,7 @@ class Spec(Settings):
         (), description="What the result is for; the report names the pipelines that win and those that miss it."
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where to train.")
-    threads: int | None = Field(None, ge=1, le=1024, description="CPU threads to train, deploy and measure with.")
+    threads: Threads | None = Field(None, description="CPU threads to train, deploy and measure with.")
 
     @model_validator(mode="before")
     @classmethod
@@ -226,9 +227,7 @@ class Spec(Settings):
         return [i for i, stage in enumerate(self.stages) if stage.record.trains]
 
     def stage_epochs(self, pipeline: Sequence[int] | None = None) -> list[int]:
-        """Epochs of each stage of `pipeline` (by index; all as written if None): its own, else its share of the budget,
-        0 for one that does not train.
-        """
+        """Epochs of each stage of `pipeline` (indices; all if None): its own, or its budget share; 0 if untrained."""
         pipeline, trained = range(len(self.stages)) if pipeline is None else pipeline, self._trained
         owners = trained if self.budget.by == "stage" else [i for i in pipeline if i in trained]
         shares = dict(zip(owners, self.budget.allocate(len(trained)) if trained else (), strict=False))

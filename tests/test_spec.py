@@ -189,6 +189,13 @@ def test_a_split_of_impossible_shares_is_refused_at_its_place(parse: Any, split:
     assert problems_of(error)[0].startswith("budget.split.0: ")
 
 
+def test_more_threads_than_a_machine_can_run_are_refused(parse: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
+    assert parse(threads=32).threads == 32
+    with pytest.raises(SpecError, match="threads: 33 are too many for 2 CPUs; write 32 at most"):
+        parse(threads=33)
+
+
 # --- what is wrong, and where
 
 

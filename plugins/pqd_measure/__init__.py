@@ -9,7 +9,7 @@ from math import ceil
 
 from pydantic import Field
 
-from pqd_core import CheckupDef, CommandDef, MeasurerDef, MetricDef, Settings, hookimpl
+from pqd_core import CheckupDef, CommandDef, MeasurerDef, MetricDef, Settings, Threads, hookimpl
 
 ACCURACY = MetricDef("accuracy", "1", "higher")
 ACCURACY_TOP5 = MetricDef("accuracy_top5", "1", "higher", headline=False)
@@ -29,6 +29,7 @@ SPARSITY = MetricDef("sparsity", "1", "neither")
 INT8_SHARE = MetricDef("int8_share", "1", "neither", headline=False)
 QUANTIZATION_ERROR = MetricDef("quantization_error", "1", "lower", headline=False)
 MACS = MetricDef("macs", "MAC", "lower", headline=False)
+DAY_S = 86_400
 
 
 class AccuracySettings(Settings):
@@ -47,30 +48,45 @@ class LatencySettings(Settings):
     """How `latency` times deployed files; see docs/latency.md."""
 
     batch: int = Field(default=1, ge=1, description="Images per inference.")
-    threads: int | None = Field(default=None, ge=1, description="Threads per inference; the spec's `threads` if unset.")
+    threads: Threads | None = Field(default=None, description="Threads per inference; the spec's `threads` if unset.")
     seconds: float = Field(
-        default=1.5, gt=0, description="Seconds that the turns of one candidate take; more where inferences are slow."
+        default=1.5,
+        gt=0,
+        le=DAY_S,
+        description="Seconds that the turns of one candidate take; more where inferences are slow.",
     )
     processes: int = Field(
-        default=6, ge=2, description="Fresh processes that each file gets, one after the other: they differ in layout."
+        default=6,
+        ge=2,
+        le=1000,
+        description="Fresh processes that each file gets, one after the other: they differ in layout.",
     )
     rounds: int = Field(
-        default=18, ge=5, description="Turns of each file over all its processes at least, in an order shuffled anew."
+        default=18,
+        ge=5,
+        le=10**6,
+        description="Turns of each file over all its processes at least, in an order shuffled anew.",
     )
     retakes: int = Field(
         default=3,
         ge=0,
         description="How often a turn is taken again if other programs took the cores; the calmest one counts.",
     )
-    warmup_s: float = Field(default=1.0, gt=0, description="Seconds after which a warm-up that is not steady ends.")
+    warmup_s: float = Field(
+        default=1.0, gt=0, le=DAY_S, description="Seconds after which a warm-up that is not steady ends."
+    )
     warmup_tolerance: float = Field(
         default=0.05, gt=0, description="Steady: this share at most lies between the medians of three blocks in a row."
     )
-    limit_s: float = Field(default=300, gt=0, description="Seconds without an answer after which a process is ended.")
+    limit_s: float = Field(
+        default=300, gt=0, le=DAY_S, description="Seconds without an answer after which a process is ended."
+    )
     noise_limit: float = Field(
         default=0.1, gt=0, description="A ratio whose interval reaches further than this share is called too noisy."
     )
-    memory_limit_mb: int = Field(default=8192, ge=256, description="Megabytes that a file's process may allocate.")
+    memory_limit_mb: int = Field(
+        default=8192, ge=256, le=10**9, description="Megabytes that a file's process may allocate."
+    )
     at_once: int = Field(
         default=16, ge=2, description="Files held open at the same time; more are timed in groups, each with baselines."
     )

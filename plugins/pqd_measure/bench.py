@@ -13,11 +13,12 @@ import typer
 from attrs import define, field
 from rich.console import Console
 
-from pqd_core import DataError, Problem
 from pqd_measure import LatencySettings
 from pqd_measure.bench_files import BenchFile, read_files
 from pqd_measure.bench_images import Unfit, fitting_shape, random_images, read_images
-from pqd_measure.bench_report import as_json, as_text, write
+from pqd_measure.bench_options import Shape, baseline_among, checked_settings, shape_written
+from pqd_measure.bench_place import try_place, write
+from pqd_measure.bench_report import as_json, as_text
 from pqd_measure.comparison import Comparison
 from pqd_measure.cores import usable_cpus
 from pqd_measure.findings import Missing
@@ -27,7 +28,6 @@ from pqd_measure.work import Work
 
 IMAGES = 64
 """How many different images the inferences take turns with, unless one batch is larger."""
-Shape = tuple[int, ...]
 
 
 def bench(
@@ -55,7 +55,7 @@ def bench(
 ) -> None:
     """Measure files side by side."""
     chosen = read_files(files, runtime)
-    settings = LatencySettings(
+    settings = checked_settings(
         batch=batch,
         threads=threads or len(usable_cpus()),
         processes=processes,
@@ -65,35 +65,21 @@ def bench(
         memory_limit_mb=memory_limit_mb,
         limit_s=limit_s,
     )
-    against = _baseline(baseline, chosen)
+    against, size = baseline_among(chosen, baseline), None if shape is None else shape_written(shape)
+    if out is not None:
+        try_place(out, [images, *(file for one in chosen for file in (one.file, *one.beside))])
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory(prefix="pqd-") as scratch, console.status("looking at the files") as status:
-        bench = _Bench(chosen, settings, Path(scratch), images, _parsed_shape(shape))
+        bench = _Bench(chosen, settings, Path(scratch), images, size)
         compared = bench.compared(against, lambda what: status.update(f"timing {len(chosen)} files, {what}"))
-    if out is not None:
-        write(out, as_json(compared))
-    typer.echo(json.dumps(as_json(compared), indent=1) if as_json_ else as_text(compared))
+    found = json.dumps(as_json(compared), indent=1)
+    try:
+        if out is not None:
+            write(out, found + "\n")
+    finally:  # a disk that is full by now takes away the file, not what was measured
+        typer.echo(found if as_json_ else as_text(compared))
     if any(timed.failure is not None for timed in compared.timed.values()):
         raise typer.Exit(1)
-
-
-def _baseline(name: str | None, files: Sequence[BenchFile]) -> BenchFile:
-    if name is None:
-        return files[0]
-    for one in files:
-        if name in (one.argument, one.label):
-            return one
-    known = ", ".join(one.label for one in files)
-    raise DataError(Problem("--baseline", f"'{name}' is none of the files", f"write one of {known}"))
-
-
-def _parsed_shape(text: str | None) -> Shape | None:
-    if text is None:
-        return None
-    parts = text.replace("x", ",").split(",")
-    if not all(part.strip().isdigit() and int(part) > 0 for part in parts):
-        raise DataError(Problem("--shape", f"'{text}' is no shape of an image", "write it as 3,224,224"))
-    return tuple(map(int, parts))
 
 
 @define

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from attrs import evolve, field, frozen
+from pydantic import ValidationError
 
-from pqd_core import DataError, Problem, RuntimeDef, Settings, installed
+from pqd_core import DataError, Problem, RuntimeDef, Settings, installed, to_problems
 
 
 @frozen
@@ -65,11 +66,13 @@ def _labelled(files: Sequence[BenchFile]) -> Iterator[BenchFile]:
 def _read(argument: str, preferred: str | None) -> BenchFile:
     name, _, wish = ("", "", "") if Path(argument).is_file() else argument.rpartition("@")
     file = Path(name or argument)
-    chosen, _, rest = wish.partition(",") if name else ("", "", "")
+    chosen, _, rest = wish.partition(",")
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "there is no such file"
         raise DataError(Problem(str(file), what, "give a deployed file, such as model.onnx"))
-    record = _find(chosen, argument) if chosen else _runtime_of(file, preferred)
+    if name and not chosen:
+        raise DataError(Problem(argument, "names no runtime after its @", f"write {file}@RUNTIME, or {file} alone"))
+    record = _find(chosen, argument) if name else _runtime_of(file, preferred)
     settings = _settings(record, rest, argument)
     beside = record.opens.get(file.suffix, ())
     return BenchFile(argument, file, record, settings, tuple(file.with_suffix(suffix) for suffix in beside))
@@ -104,12 +107,8 @@ def _settings(record: RuntimeDef, text: str, where: str) -> Settings:
     pairs = dict(_pairs(text, where))
     try:
         return record.settings.model_validate(pairs)
-    except ValueError as error:  # pydantic's is one
-        problems = [
-            Problem(where, f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}", f"known: {_known(record)}")
-            for wrong in error.errors()  # type: ignore[attr-defined]
-        ]
-        raise DataError(*problems) from None
+    except ValidationError as error:
+        raise DataError(*(Problem(where, str(problem)) for problem in to_problems(error, record.settings))) from None
 
 
 def _pairs(text: str, where: str) -> Iterator[tuple[str, str]]:
@@ -118,7 +117,3 @@ def _pairs(text: str, where: str) -> Iterator[tuple[str, str]]:
         if not equals:
             raise DataError(Problem(where, f"'{pair}' is no KEY=VALUE", "write FILE@RUNTIME,KEY=VALUE"))
         yield key.strip(), value.strip()
-
-
-def _known(record: RuntimeDef) -> str:
-    return ", ".join(record.settings.model_fields) or "none"

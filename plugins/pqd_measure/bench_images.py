@@ -23,7 +23,13 @@ MOST_BYTES = 2**30
 
 
 def random_images(shape: tuple[int, ...], count: int, seed: int) -> NDArray[np.float32]:
-    """`count` images of `shape`, standard normal as normalized ones nearly are."""
+    """`count` images of `shape`, standard normal as normalized ones nearly are.
+
+    Raises:
+        Unfit: they would fill the memory.
+    """
+    if reason := _too_many(count, shape):
+        raise Unfit(f"{reason}; give a smaller --batch or --shape")
     return np.random.default_rng(seed).standard_normal((count, *shape), np.float32)
 
 
@@ -45,11 +51,19 @@ def read_images(file: Path, count: int) -> NDArray[np.float32]:
             Problem(str(file), f"no images can be read: {reason}", "give an .npz or .npy of them")
         ) from error
     images = _channels_first(images)
+    if reason := _too_many(count, images.shape[1:]):
+        raise DataError(Problem("--batch", reason, "give a smaller one"))
     if images.dtype == np.uint8:
         axes = (0, 2, 3)
         mean, deviation = images.mean(axes, keepdims=True), images.std(axes, keepdims=True)
         images = (images - mean) / np.maximum(deviation, 1)
     return np.ascontiguousarray(np.resize(images, (count, *images.shape[1:])), np.float32)
+
+
+def _too_many(count: int, shape: Sequence[int]) -> str:
+    """Why so many images of float32 are refused; empty if they are not."""
+    size = 4 * count * math.prod(shape)
+    return f"{count} images of {_written(shape)} take {size / 1e6:,.0f} MB" if size > MOST_BYTES else ""
 
 
 @contextmanager
@@ -120,8 +134,8 @@ def fitting_shape(
             raise Unfit(f"it takes images of any size ({_written(own)}); give --shape")
         return tuple(size for size in own if size is not None)
     if len(own) != len(wanted) or any(size not in (None, want) for size, want in zip(own, wanted, strict=True)):
-        whose = "those of --images" if given else "--shape"
-        raise Unfit(f"it takes images of {_written(own)}, {whose} are {_written(wanted)}")
+        others = "those of --images are" if given else "--shape says"
+        raise Unfit(f"it takes images of {_written(own)}, {others} {_written(wanted)}")
     return wanted
 
 

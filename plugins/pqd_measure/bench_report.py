@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from io import StringIO
 from math import floor
-from pathlib import Path
 from typing import Any
 
 from rich import box
@@ -17,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pqd_core import DataError, Problem, describe_cpu
+from pqd_core import describe_cpu
 from pqd_measure import INT8_SHARE, TIMED_METRICS
 from pqd_measure.bench_files import BenchFile
 from pqd_measure.comparison import Comparison, sentences
@@ -142,18 +138,3 @@ def _version(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def write(file: Path, content: Mapping[str, Any]) -> None:
-    """`file` holds the JSON, whole.
-
-    Raises:
-        DataError: it cannot be written.
-    """
-    aside = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        aside.replace(file)
-    except OSError as error:
-        aside.unlink(missing_ok=True)
-        raise DataError(Problem(str(file), f"cannot be written: {error.strerror}", "give another --out")) from error

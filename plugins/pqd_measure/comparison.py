@@ -124,10 +124,10 @@ def _doubts(compared: Comparison) -> Iterator[str]:
 def _how(compared: Comparison) -> Iterator[str]:
     if not compared.standing:
         return
-    settings = compared.settings
+    settings, threads = compared.settings, "1 thread" if compared.threads == 1 else f"{compared.threads} threads"
     yield f"images: {compared.images_are}"
     yield (
-        f"batch {settings.batch}, {compared.threads} threads, {settings.processes} processes of each file, "
+        f"batch {settings.batch}, {threads}, {settings.processes} processes of each file, "
         f"{settings.processes * settings.rounds_each} rounds; ratios are to {compared.baseline.label}"
     )
     yield f"± is {SPREAD_IS}"

@@ -8,7 +8,11 @@ import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field
+
+from pqd_core.host.words import counted
 
 INT8_FLAGS = ("avx2", "avx_vnni", "avx512f", "avx512_vnni", "avx512vnni", "amx_int8", "asimddp", "i8mm")
 PACKAGES = (
@@ -23,6 +27,21 @@ PACKAGES = (
     "openvino",
     "numpy",
 )
+
+
+MOST_PER_CPU = 16
+"""More threads than that for each CPU only wait for one another, and libraries die of them."""
+
+
+def _as_cpus_allow(threads: int) -> int:
+    cpus = os.cpu_count() or 1
+    if threads > (most := MOST_PER_CPU * cpus):
+        raise ValueError(f"{threads} are too many for {counted(cpus, 'CPU')}; write {most} at most")
+    return threads
+
+
+Threads = Annotated[int, Field(ge=1, le=1024), AfterValidator(_as_cpus_allow)]
+"""A number of CPU threads that this machine can run."""
 
 
 @lru_cache(maxsize=1)

@@ -164,21 +164,35 @@ def test_when_nothing_could_be_measured_that_is_all_that_is_said(bench: Callable
     assert len(said.out.splitlines()) == 1
 
 
-def test_everything_wrong_with_the_command_line_is_told_at_once(bench: Callable[..., Said]) -> None:
+def test_everything_wrong_with_the_command_line_is_told_at_once(
+    bench: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 2)
     Path("b.bin").touch()
-    said = bench("missing.onnx", "b.bin", "a.npy@lineer", "a.npy@linear,sleep=3", "a.npy@linear,sleep_ms", ".")
+    said = bench(
+        "missing.onnx", "b.bin", "a.npy@lineer", "a.npy@linear,sleep=3", "a.npy@linear,sleep_ms", ".", "a.npy@"
+    )
     assert said.code == 2
     assert said.err.splitlines() == [
         "pqd: missing.onnx: there is no such file; give a deployed file, such as model.onnx",
         "pqd: b.bin: no installed runtime opens '.bin' files; known: .npy, .onnx, .pt2, .xml; or write b.bin@RUNTIME",
         "pqd: a.npy@lineer: unknown runtime 'lineer'; did you mean linear?",
-        "pqd: a.npy@linear,sleep=3: sleep: Extra inputs are not permitted; known: sleep_ms, fails, takes, fills_mb",
+        "pqd: a.npy@linear,sleep=3: sleep: unknown key; did you mean sleep_ms?",
         "pqd: a.npy@linear,sleep_ms: 'sleep_ms' is no KEY=VALUE; write FILE@RUNTIME,KEY=VALUE",
         "pqd: .: is a folder; give a deployed file, such as model.onnx",
+        "pqd: a.npy@: names no runtime after its @; write a.npy@RUNTIME, or a.npy alone",
     ]
     for arguments, reason in (
         (("--baseline", "b"), "'b' is none of the files; write one of a.npy"),
         (("--shape", "3x"), "'3x' is no shape of an image; write it as 3,224,224"),
+        (("--shape", "3x\u00b2"), "is no shape of an image"),
+        (("--seconds", "inf"), "--seconds: input should be a finite number"),
+        (("--limit-s", "1e300", "--rounds", "1" + "0" * 400), "--limit-s: input should be less than or equal to 86400"),
+        (("--memory-limit-mb", "1" + "0" * 30), "--memory-limit-mb: input should be less than or equal to 1000000000"),
+        (("--threads", "1024"), "--threads: 1024 are too many for 2 CPUs; write 32 at most"),
+        (("--out", "."), "--out .: is a folder; give another file"),
+        (("--out", "a.npy"), "--out a.npy: is one of the files that are read; give another file"),
+        (("--out", "a.npy/found.json"), "--out a.npy/found.json: cannot be written: "),
         (("--runtime", "x"), "--runtime: unknown runtime 'x'"),
         (("--images", "none.npz"), "no images can be read: No such file"),
     ):
@@ -204,6 +218,31 @@ def test_the_suffix_chooses_the_runtime_and_a_wish_or_a_preference_goes_before(b
     host.add("rival", RuntimeDef(name="other", summary="Opens too.", load="x", opens={".npy": ()}))
     with pytest.raises(DataError, match=r"several runtimes open such files; write a.npy@linear or a.npy@other"):
         read_files(["a.npy"], None)
+
+
+def test_what_was_measured_is_shown_even_if_it_can_no_longer_be_written(
+    bench: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    said = bench("a.npy", *QUICK, "--out", "new/found.json")
+    assert said.code == 2
+    assert "images/s" in said.out
+    assert "1 thread, 2 processes of each file" in said.out
+    assert "--out new/found.json: cannot be written: No space left on device" in said.err
+    assert not list(Path("new").iterdir())
+
+
+def test_a_batch_that_would_fill_the_memory_loses_its_row_before_anything_is_made(bench: Callable[..., Said]) -> None:
+    said = bench("a.npy", *QUICK, "--batch", "99999999")
+    assert said.code == 1
+    assert "a.npy was not measured: 99999999 images of 1x4x4 take 6,400 MB; give a smaller --batch" in said.out
+    np.save("few.npy", np.zeros((2, 3, 32, 32), np.uint8))
+    said = bench("a.npy", *QUICK, "--batch", "99999999", "--images", "few.npy")
+    assert (said.code, said.out) == (2, "")
+    assert "--batch: 99999999 images of 3x32x32 take 1,228,800 MB; give a smaller one" in said.err
 
 
 def test_what_is_installed_can_be_asked_for_by_name(bench: Callable[..., Said]) -> None:
@@ -237,7 +276,7 @@ def test_the_shape_of_the_images_comes_from_the_file_or_the_person(
         (None, None, None, "does not tell what images it takes; give --shape"),
         ((None, 3, None, None), None, None, r"any size \(3x\?x\?\)"),
         ((8, 3, 4, 4), None, None, "8 images at a time; give --batch 8"),
-        ((None, 3, 4, 4), (3, 5, 5), None, "images of 3x4x4, --shape are 3x5x5"),
+        ((None, 3, 4, 4), (3, 5, 5), None, "images of 3x4x4, --shape says 3x5x5"),
         ((None, 3, 4, 4), None, (1, 4, 4), "images of 3x4x4, those of --images are 1x4x4"),
         ((None, 10), None, (1, 4, 4), "images of 10, those"),
     ],
