@@ -141,9 +141,17 @@ def build_plan(spec: Spec, host: Host | None = None, pipelines: Sequence[Sequenc
     asked = ask(spec) if pipelines is None else _given(spec, pipelines)
     grow = _Grower(spec)
     ends = dict.fromkeys(grow.path(pipeline, root) for root in grow.roots() for pipeline in asked.pipelines)
-    plan = Plan(spec, tuple(grow.steps.values()), tuple(ends), asked.notes)
+    plan = Plan(spec, tuple(grow.steps.values()), tuple(ends), (*asked.notes, *_left_empty(spec)))
     _ask_plugins(plan, host)
     return plan
+
+
+def _left_empty(spec: Spec) -> Iterator[str]:
+    """An empty list is no mistake, but whoever wrote it by accident should not wonder at an empty table."""
+    if spec.runtimes == ():
+        yield "runtimes is an empty list, so nothing is deployed and nothing measured"
+    elif spec.measure == ():
+        yield "measure is an empty list, so nothing is measured"
 
 
 def _given(spec: Spec, pipelines: Sequence[Sequence[int]]) -> Asked:

@@ -151,6 +151,8 @@ def test_zero_epochs_and_no_stages_and_no_runtimes_are_runs_too(bench: Bench) ->
     nothing = bench.run(bench.spec(runtimes=[], measure=[]))
     assert (nothing.rows, nothing.complete, len(nothing.steps)) == ([], True, 2)
     assert "pipeline" in nothing.table()
+    assert nothing.notes == ["runtimes is an empty list, so nothing is deployed and nothing measured"]
+    assert bench.run(bench.spec(measure=[])).notes == ["measure is an empty list, so nothing is measured"]
 
 
 def test_twelve_stages_are_run_one_after_another(bench: Bench) -> None:
