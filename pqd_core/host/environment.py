@@ -40,7 +40,7 @@ def _as_cpus_allow(threads: int) -> int:
     return threads
 
 
-Threads = Annotated[int, Field(ge=1, le=1024), AfterValidator(_as_cpus_allow)]
+Threads = Annotated[int, Field(ge=1), AfterValidator(_as_cpus_allow)]
 """A number of CPU threads that this machine can run."""
 
 

@@ -189,7 +189,7 @@ def test_everything_wrong_with_the_command_line_is_told_at_once(
         (("--seconds", "inf"), "--seconds: input should be a finite number"),
         (("--limit-s", "1e300", "--rounds", "1" + "0" * 400), "--limit-s: input should be less than or equal to 86400"),
         (("--memory-limit-mb", "1" + "0" * 30), "--memory-limit-mb: input should be less than or equal to 1000000000"),
-        (("--threads", "1024"), "--threads: 1024 are too many for 2 CPUs; write 32 at most"),
+        (("--threads", "99999"), "--threads: 99999 are too many for 2 CPUs; write 32 at most"),
         (("--out", "."), "--out .: is a folder; give another file"),
         (("--out", "a.npy"), "--out a.npy: is one of the files that are read; give another file"),
         (("--out", "a.npy/found.json"), "--out a.npy/found.json: cannot be written: "),
