@@ -78,11 +78,11 @@ class _Rehearsal:
         """The way on from `step`, the same as to it if the stage leaves the structure alone; None if there is none."""
         self.context.progress.describe(f"trying {step.name} on the untrained network")
         network, on = None, None
-        with self._noting(step, "a stage could not be tried untrained"):
+        with self._noting(step, counts=False):
             telling, network = _is_telling(stage), self._network(way, step.seed)
         if network is None:
             return None
-        with self._noting(step, "a stage refused the untrained network", counts=telling):
+        with self._noting(step, counts=telling):
             structure, handed = str(network), self._handed(step)
             after = _restructured(network, step, stage, handed)
             on = way if after is network and str(after) == structure else (*way, step.key)
@@ -92,13 +92,14 @@ class _Rehearsal:
         return on
 
     @contextmanager
-    def _noting(self, step: Step, what: str, counts: bool = False) -> Iterator[None]:
+    def _noting(self, step: Step, counts: bool) -> Iterator[None]:
         """What the block raises is in the log, and counts as a refusal or not."""
         try:
             yield
         except NotTrained:
             return
         except (Exception, SystemExit) as error:
+            what = "a stage refused the untrained network" if counts else "a stage could not be tried untrained"
             self.context.log.exception(what, stage=step.name)
             self.refusals += [(step, error)] if counts else []
 
