@@ -97,8 +97,11 @@ class ActivationFakeQuant(FakeQuantizeBase):  # type: ignore[misc]
         self.quant_min, self.quant_max, self.dtype, self.qscheme = quant_min, quant_max, dtype, qscheme
         self.symmetric, self.momentum = symmetric, momentum
         self.rounds = True
-        self.stream: tuple[ActivationFakeQuant, ...] = (self,)
-        """This and those that may share its step; in a tuple they are not registered as this module's own."""
+        self.stream: list[ActivationFakeQuant] = [self]
+        """This and those that may share its step; in a list they are not registered as this module's own.
+
+        All of them have the same list: `copy.deepcopy` then meets it once, however long it is.
+        """
         self.register_buffer("extremes", torch.full((2,), torch.inf))
         self.register_buffer("kept", torch.ones(2))
         self.register_buffer("group", torch.zeros(1, dtype=torch.int32))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 from torch.fx import GraphModule, Node
+from torch.nn.utils.rnn import pad_sequence
 
 from pqd_int8.fake_quant import ActivationFakeQuant
 from pqd_int8.quantizer import ADDS, called, end_of_chain, origin
@@ -32,7 +33,7 @@ def join_streams(model: GraphModule) -> None:
     """All that chains of residual additions tie together may have one step from now on."""
     for stream in _tied_together(model, lambda parts: True):
         for part in stream:
-            part.stream = tuple(stream)
+            part.stream = stream
 
 
 class Spread:
@@ -43,13 +44,18 @@ class Spread:
         self._hook = part.register_forward_hook(self._see)
 
     def _see(self, _: nn.Module, inputs: tuple[Tensor], __: Tensor) -> None:
-        channels = inputs[0].detach().float().transpose(0, 1).flatten(1)
+        values = inputs[0].detach().float()
+        values = values.reshape(*values.shape, *[1] * (2 - values.dim()))  # a number for each image: of one channel
+        channels = values.transpose(0, 1).flatten(1)
         self._seen.append(channels.var(1, correction=0))
 
     def close(self) -> float:
-        """The variance that three of four channels exceed, of those that say something: mean over batches."""
+        """The variance that three of four channels exceed, of those that say something: mean over batches.
+
+        Where the second dimension is that of the images, the last batch may have fewer of what counts as channels.
+        """
         self._hook.remove()
-        variances = torch.stack(self._seen).mean(0)
+        variances = pad_sequence(self._seen, batch_first=True, padding_value=torch.nan).nanmean(0)
         said = variances[variances > 0]
         return float(said.quantile(QUIET_CHANNELS)) if len(said) else 0.0
 
@@ -73,8 +79,8 @@ def part_streams(model: GraphModule, spreads: Mapping[ActivationFakeQuant, Sprea
     for number, group in enumerate(groups):
         for part in group:
             part.group.fill_(number)
-    for stream in {part.stream for group in groups for part in group}:
-        stream[0].set_grids()
+    for first in {part.stream[0] for group in groups for part in group}:
+        first.set_grids()
 
 
 def _tied_together(model: GraphModule, may_be: Callable[[Parts], bool]) -> list[Parts]:
@@ -89,9 +95,9 @@ def _tied_together(model: GraphModule, may_be: Callable[[Parts], bool]) -> list[
 
 
 def _additions(model: GraphModule) -> Iterator[Parts]:
-    """Operands and sum of each residual addition that has all of them on grids."""
+    """Operands and sum of each residual addition that has all of them on grids, and scales none (`alpha`)."""
     for node in model.graph.nodes:
-        if node.target in ADDS and len(parts := _added(node, model)) == OPERANDS_AND_SUM:
+        if node.target in ADDS and not node.kwargs and len(parts := _added(node, model)) == OPERANDS_AND_SUM:
             yield parts
 
 

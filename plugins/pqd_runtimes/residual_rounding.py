@@ -48,9 +48,10 @@ def _plus(source: openvino.Output, lift: np.ndarray) -> openvino.Output:
     node = source.get_node()
     has_bias = node.get_type_name() == "Add" and node.input_value(1).get_node().get_type_name() == "Constant"
     if not has_bias or len(source.get_target_inputs()) > 1:
-        channels = source.get_partial_shape()[1].get_length()
+        _, channels, *space = source.get_partial_shape()
         # A number for each channel: that becomes part of the convolution's own scales, one for all does not.
-        return ops.add(source, ops.constant(np.full((1, channels, 1, 1), lift, np.float32))).output(0)
+        shape = 1, channels.get_length(), *[1] * len(space)
+        return ops.add(source, ops.constant(np.full(shape, lift.item(), np.float32))).output(0)
     bias = _value(node, 1) + lift
     node.input(1).replace_source_output(ops.constant(bias.astype(np.float32)).output(0))
     return source

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,88 @@ def test_the_file_answers_what_was_simulated(runtime: str, residual_step: str, t
 def roundings_kept(file: Path) -> list[str]:
     model = openvino.Core().read_model(file)
     return [name for node in model.get_ordered_ops() if (name := node.get_friendly_name()).endswith("/kept")]
+
+
+class Around(nn.Module):
+    """A layer, and what is added around it."""
+
+    layer: Callable[[Tensor], Tensor]
+
+    def __init__(self, layer: nn.Module, around: Callable[[Around, Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.add_module("layer", layer)
+        self.stem, self.head = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 10)
+        self.offset = nn.Parameter(torch.randn(8))
+        self.around = around
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, classes)."""
+        x = self.around(self, F.relu(self.stem(x)))
+        logits: Tensor = self.head(x.mean([2, 3]))
+        return logits
+
+
+def offset_by_channel(net: Around, x: Tensor) -> Tensor:
+    return net.layer(x + net.offset.view(1, -1, 1, 1)) + x
+
+
+def number_by_image(net: Around, x: Tensor) -> Tensor:
+    numbers = net.layer(x).mean([1, 2, 3]) + x.mean([1, 2, 3])
+    return x + numbers.view(-1, 1, 1, 1)
+
+
+def images_second(net: Around, x: Tensor) -> Tensor:
+    places = x.flatten(2).permute(2, 0, 1)
+    return (net.layer(places) + places).permute(1, 2, 0).unsqueeze(3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "around"),
+    [
+        (nn.Conv2d(8, 8, 3, padding=1), offset_by_channel),
+        (nn.Conv2d(8, 8, 3, padding=1), number_by_image),
+        (nn.Linear(8, 8), images_second),
+    ],
+    ids=["offset-by-channel", "number-by-image", "images-second"],
+)
+def test_what_is_added_may_have_any_shape(layer: nn.Module, around: Callable[..., Tensor]) -> None:
+    network, chosen = Around(layer, around), Int8PtqSettings(weight_range="full", calibration_images=72)
+    graph = int8_ptq.run(simulated(network), chosen, context(epochs=0))  # the second batch has 8 images
+    with torch.no_grad():
+        logits, exact = graph(images(8)), network(images(8))
+    assert float((logits - exact).norm() / exact.norm()) < 0.1
+
+
+def test_an_addition_that_scales_an_operand_adds_no_integers() -> None:
+    network = Around(nn.Conv2d(8, 8, 3, padding=1), lambda net, x: torch.add(net.layer(x), x, alpha=0.5))
+    parts = by_operator(quantized(network))
+    assert len({float(parts[name].scale) for name in ("stem", "layer", "add")}) == 3
+
+
+def test_a_rounding_is_kept_behind_a_convolution_of_one_dimension_without_bias(tmp_path: Path) -> None:
+    def along(net: Around, x: Tensor) -> Tensor:
+        line = x.flatten(2)
+        return F.relu(net.layer(line) + line).unsqueeze(3)
+
+    model = quantized(Around(nn.Conv1d(8, 8, 3, padding=1, bias=False), along), residual_step="own")
+    record = next(record for record in RUNTIMES if record.name == "openvino")
+    file = record.implementation().export(
+        int8_ptq.freeze(model), torch.zeros(2, *INFO.shape), tmp_path, tmp_path, record.settings()
+    )
+    assert roundings_kept(file)
+
+
+def test_a_long_stream_can_be_copied() -> None:
+    def again_and_again(net: Around, x: Tensor) -> Tensor:
+        layer = net.layer(x)
+        for _ in range(150):
+            x = F.relu(x + layer)
+        return x
+
+    copied = by_operator(copy.deepcopy(simulated(Around(nn.Conv2d(8, 8, 1), again_and_again))))
+    assert len(copied["layer"].stream) == 152
+    assert copied["layer"].stream is copied["stem"].stream
 
 
 @given(st.floats(-100, 0), st.floats(0, 100), st.floats(1, 50))
