@@ -51,7 +51,7 @@ def _plus(source: openvino.Output, lift: np.ndarray) -> openvino.Output:
         _, channels, *space = source.get_partial_shape()
         # A number for each channel: that becomes part of the convolution's own scales, one for all does not.
         shape = 1, channels.get_length(), *[1] * len(space)
-        return ops.add(source, ops.constant(np.full(shape, lift.item(), np.float32))).output(0)
+        return ops.add(source, ops.constant(np.full(shape, lift, np.float32))).output(0)
     bias = _value(node, 1) + lift
     node.input(1).replace_source_output(ops.constant(bias.astype(np.float32)).output(0))
     return source
