@@ -106,7 +106,8 @@ def _times(file: Path, direct: Path, images: np.ndarray, options: Mapping[str, A
     """
     own, other = (_counted(form, file, images, options) for form in (file, direct))
     _in_turns(own, other)
-    differ = sorted(name for name, _ in own.kernels().items() - other.kernels().items())
+    kernels = own.kernels()
+    differ = [name for name, kernel in other.kernels().items() if kernels.get(name, kernel) != kernel]
     return {name: float(np.median(other.microseconds(name) / own.microseconds(name))) for name in differ}
 
 

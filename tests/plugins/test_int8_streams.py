@@ -92,7 +92,7 @@ def test_members_of_a_stream_have_one_step_and_no_other_value_has_it(activations
 def test_the_widest_range_of_a_stream_decides() -> None:
     parts = by_operator(quantized(observer="min-max"))
     for stream in (FIRST, THIRD):
-        needed = [float(grid(*parts[name].extremes, symmetric=False)[0]) for name in stream]
+        needed = [float(parts[name].needed_step()) for name in stream]
         assert float(parts[next(iter(stream))].scale) == pytest.approx(max(needed))
 
 
